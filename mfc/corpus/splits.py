@@ -1,0 +1,85 @@
+"""Which titles train, validate and test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mfc.config import SPLITS
+from mfc.errors import UserError
+
+Splits = dict[str, list[str]]
+"""Title lists under ``train``, ``val`` and ``test``; ``title_idx`` counts in their order."""
+
+MIN_TITLES = 44
+FIRST_VOLUME = "_vol01"
+
+
+def reference_split(titles: Sequence[str]) -> Splits:
+    """The published split: drop first volumes, sort by code point, first ten and number 43 (from 0) are test.
+
+    The next ten are val, what is left is train. Raises `UserError` for fewer than 44 titles.
+    """
+    ordered = sorted(title for title in titles if FIRST_VOLUME not in title)
+    if len(ordered) < MIN_TITLES:
+        raise UserError(
+            f"the published split needs at least {MIN_TITLES} titles without {FIRST_VOLUME} in their name, "
+            f"not {len(ordered)}; give your own lists by --splits FILE"
+        )
+    test = [*ordered[:10], ordered[MIN_TITLES - 1]]
+    val = ordered[10:20]
+    return {"train": [t for t in ordered if t not in {*test, *val}], "val": val, "test": test}
+
+
+def resolve_splits(corpus_root: Path, titles: Sequence[str], splits_file: str = "") -> Splits:
+    """The title lists of a corpus with these ``titles`` (``books.txt`` order).
+
+    In this order: ``splits_file``; ``splits.json`` at the root; the published rule, when there are enough
+    titles for it; everything is test. A title that is in no list is not used.
+    """
+    own = Path(corpus_root) / "splits.json"
+    if splits_file:
+        return _read(Path(splits_file), titles, corpus_root)
+    if own.is_file():
+        return _read(own, titles, corpus_root)
+    if sum(FIRST_VOLUME not in title for title in titles) >= MIN_TITLES:
+        return reference_split(titles)
+    return {"train": [], "val": [], "test": list(titles)}
+
+
+def _read(path: Path, titles: Sequence[str], corpus_root: Path) -> Splits:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--splits {path}: there is no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(
+            f'{path}{line}: not valid JSON; write {{"train": [...], "val": [...], "test": [...]}}'
+        ) from None
+    except OSError as error:
+        raise UserError(f"--splits {path}: cannot be read ({error.strerror})") from None
+    if not isinstance(content, dict):
+        raise UserError(f'{path}: expected {{"train": [...], "val": [...], "test": [...]}}')
+    for name in content:
+        if name not in SPLITS:
+            raise UserError(f"{path}: unknown split {name!r}; the splits are {', '.join(SPLITS)}")
+    result: Splits = {}
+    seen: dict[str, str] = {}
+    for name in SPLITS:
+        listed = content.get(name, [])
+        if not isinstance(listed, list) or not all(isinstance(title, str) for title in listed):
+            raise UserError(f"{path}: {name} is not a list of titles")
+        for title in listed:
+            if title in seen:
+                raise UserError(f"{path}: title {title!r} is in {seen[title]} and in {name}; keep one")
+            if title not in titles:
+                raise UserError(
+                    f"{path}: title {title!r} is missing from {Path(corpus_root) / 'books.txt'}; mend either"
+                )
+            seen[title] = name
+        result[name] = listed
+    if not seen:
+        raise UserError(f"{path}: lists no title")
+    return result
