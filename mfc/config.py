@@ -150,7 +150,7 @@ class Evaluate:
         None, "One title by its place in the split; empty: all of them.", minimum=0
     )
     n_init: int = option(1000, "k-means restarts; the best by inertia counts.", minimum=1)
-    seed: int = option(0, "Seed of the restarts.", minimum=0)
+    seeds: str = option("0", "Seeds of the restarts, comma-separated; each gives one result per title.")
     batch_size: int = option(64, "Faces in a forward pass.", minimum=1)
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
@@ -183,7 +183,9 @@ class Finetune:
     checkpoint_every: int = option(10, "Epochs between checkpoints.", minimum=1)
     n_init: int = option(1000, "k-means restarts; the best by inertia counts.", minimum=1)
     register: bool = option(True, "Register each adapted encoder in the MLflow model registry.")
-    seed: int = option(0, "Seed of order and augmentation, and of the restarts.", minimum=0)
+    seeds: str = option(
+        "0", "Seeds of order, augmentation and restarts, comma-separated; each gives one run per title."
+    )
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
 
@@ -253,6 +255,17 @@ def _check_limits(name: str, value: Any, meta: Mapping[str, Any]) -> None:
         raise UserError(f"{name}: {value} is below the smallest allowed value, {meta['minimum']:g}")
     if meta["maximum"] is not None and value > meta["maximum"]:
         raise UserError(f"{name}: {value} is above the largest allowed value, {meta['maximum']:g}")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``"0,1,2"`` → ``(0, 1, 2)``."""
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds: {text!r} is not a list of different whole numbers such as 0,1,2")
+    return seeds
 
 
 def build(config: type[C], values: Mapping[str, Any], *, source: str) -> C:

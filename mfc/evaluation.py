@@ -1,0 +1,108 @@
+"""The clustering protocol: embed a title's faces, k-means with the true number of characters, score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mfc.clustering import kmeans
+from mfc.device import Compute
+from mfc.encoder import Encoder
+from mfc.errors import UserError
+from mfc.faces import FaceStore, Selection, select
+from mfc.log import Log
+from mfc.metrics import clustering_metrics, embedding_metrics, match_clusters
+from mfc.training import embed
+
+HEAD_FACES = 10
+"""A character with at least this many faces belongs to the head, the others to the tail."""
+
+
+@dataclass(frozen=True)
+class TitleView:
+    """A title as the protocol sees it: the faces of its characters without Others, and with them."""
+
+    title: str
+    crops: np.ndarray
+    plain: Selection
+    with_others: Selection
+
+    @classmethod
+    def of(cls, store: FaceStore, title: str) -> TitleView:
+        """Select the faces of ``title``.
+
+        Raises:
+            UserError: when it has none to evaluate.
+        """
+        plain = select(store, [title], others=False)
+        if not len(plain.rows):
+            raise UserError(f"{title}: no face of a named character in {store.path}; nothing to evaluate")
+        return cls(title, store.crops, plain, select(store, [title], others=True))
+
+
+@dataclass(frozen=True)
+class TitleScore:
+    """What one clustering of one title scored."""
+
+    title: str
+    seed: int
+    metrics: Mapping[str, float]
+    clusters: pd.DataFrame
+    """A row a face: its ids and name, `cluster`, `matched` (the cluster's character), `correct`."""
+
+    def send(self, log: Log, split: str) -> None:
+        """Give the metrics (named ``split/…``) and the table of clusters to a log."""
+        log.metrics({f"{split}/{name}": value for name, value in self.metrics.items()})
+        log.table("clusters", self.clusters)
+
+
+def score_title(
+    encoder: Encoder, view: TitleView, *, n_init: int, seed: int, batch_size: int, compute: Compute
+) -> TitleScore:
+    """Best of ``n_init`` k-means runs by inertia, K = number of true characters (protocol of the paper).
+
+    Metrics: those of `clustering_metrics` and `embedding_metrics` without Others; ``with_others/…``: the same
+    protocol when Others count as characters; ``head/…`` and ``tail/…``: the protocol's clustering, seen on
+    the faces of characters with at least, or fewer than, ten faces.
+    """
+    features = embed(encoder, view.crops, view.with_others.rows, batch_size=batch_size, compute=compute)
+    named = np.isin(view.with_others.rows, view.plain.rows)
+    y_true = view.plain.labels
+    y_pred = _clusters(features[named], y_true, n_init, seed, compute)
+    metrics = dict(clustering_metrics(y_true, y_pred))
+    metrics |= dict(embedding_metrics(features[named], y_true))
+    if not named.all():
+        everyone = view.with_others.labels
+        with_others = _clusters(features, everyone, n_init, seed, compute)
+        metrics |= {f"with_others/{k}": v for k, v in clustering_metrics(everyone, with_others)}
+    matched = match_clusters(y_true, y_pred)
+    correct = matched == y_true
+    head = np.bincount(y_true)[y_true] >= HEAD_FACES
+    for name, part in (("head", head), ("tail", ~head)):
+        if part.any():
+            metrics[f"{name}/accuracy"] = float(correct[part].mean())
+            metrics[f"{name}/nmi"] = dict(clustering_metrics(y_true[part], y_pred[part]))["nmi"]
+    metrics |= {"faces": float(len(y_true)), "characters": float(len(view.plain.classes))}
+    return TitleScore(view.title, seed, metrics, _table(view.plain, y_pred, matched, correct))
+
+
+def _clusters(
+    features: np.ndarray, labels: np.ndarray, n_init: int, seed: int, compute: Compute
+) -> np.ndarray:
+    device = str(compute.device) if compute.device.type == "cuda" else "cpu"
+    return kmeans(features, len(np.unique(labels)), n_init=n_init, seed=seed, device=device).labels
+
+
+def _table(
+    selection: Selection, y_pred: np.ndarray, matched: np.ndarray, correct: np.ndarray
+) -> pd.DataFrame:
+    columns = ["face_id", "page_index", "frame_id", "character_id", "character_name"]
+    table = selection.faces[columns].reset_index(drop=True)
+    table["cluster"] = y_pred
+    classes = np.array([*selection.classes, ""])
+    table["matched"] = classes[matched]
+    table["correct"] = correct
+    return table

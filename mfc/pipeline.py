@@ -1,0 +1,348 @@
+"""From stages to runs: what a stage needs is made first, as `make` would; each step becomes a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mfc.config import (
+    STAGES,
+    Evaluate,
+    Experiment,
+    Finetune,
+    Paths,
+    Preprocess,
+    Pretrain,
+    Report,
+    Synthesize,
+    Where,
+    build,
+    load_experiment,
+    parse_seeds,
+)
+from mfc.errors import UserError
+from mfc.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mfc.encoder import Encoder
+    from mfc.evaluation import TitleScore
+    from mfc.faces import FaceStore
+    from mfc.stages.report import Summary
+    from mfc.tracking import Run
+
+C = TypeVar("C")
+
+CURRENT = "current.json"
+"""Beside the pre-trained encoders: which one was made last."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of the command line: the experiment, its folders, and what the person typed on top."""
+
+    where: Where
+    experiment: Experiment
+    typed: Mapping[str, Mapping[str, Any]]
+    """Stage → values given on the command line or in the environment."""
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(Path(self.where.work_dir).resolve(), self.experiment.name)
+
+    def config(self, kind: type[C]) -> C:
+        """The configuration of a stage: defaults, then the experiment file, then what was typed."""
+        name = kind.__name__.lower()
+        values = {**self.experiment.stage(name), **self.typed.get(name, {})}
+        return build(kind, values, source=f"{name} ({self.experiment.name})")
+
+    @property
+    def is_synthetic(self) -> bool:
+        return not self.where.manga109_root and bool(self.experiment.stage("synthesize"))
+
+
+def open_session(where: Where, typed: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]) -> Session:
+    """Choose the experiment: the one named, else `paper` when its data are there, else the demo.
+
+    Raises:
+        UserError: for an experiment that is not known or not valid.
+    """
+    name = where.experiment
+    has_store = any("store" in values for values in typed.values())
+    if not name and (where.manga109_root or has_store or _store_of(where, "paper").is_file()):
+        name = "paper"
+    elif not name:
+        name = "demo"
+        say(
+            "No Manga109 (--manga109_root or MANGA109_ROOT) and no face store found: using the demo "
+            "experiment (experiments/demo.yaml), a synthetic corpus."
+        )
+    session = Session(where, load_experiment(name), typed)
+    for kind in STAGES.values():
+        session.config(kind)
+    return session
+
+
+def _store_of(where: Where, experiment: str) -> Path:
+    return Paths(Path(where.work_dir), experiment).store / "store.json"
+
+
+def synthesize(session: Session, run: Run) -> Path:
+    from mfc.stages import synthesize as stage
+
+    config = session.config(Synthesize)
+    return stage.run(config, Path(config.out) if config.out else session.paths.corpus, run)
+
+
+def preprocess(session: Session, run: Run) -> FaceStore:
+    from mfc.stages import preprocess as stage
+
+    config = session.config(Preprocess)
+    store = stage.run(
+        config, _corpus(session, run), _store_path(session, config.store), run, session.where.overwrite
+    )
+    _log_dataset(run, store, "preprocess")
+    return store
+
+
+def statistics(session: Session, run: Run) -> pd.DataFrame:
+    from mfc.stages import statistics as stage
+
+    return stage.run(_store(session, run), run)
+
+
+def pretrain(session: Session, run: Run) -> Path:
+    from mfc.stages import pretrain as stage
+
+    config = session.config(Pretrain)
+    store = _store(session, run, config.store)
+    _log_dataset(run, store, "training")
+    folder = stage.run(config, store, session.paths.pretrained, run)
+    write_json(session.paths.pretrained / CURRENT, {"folder": folder.name})
+    run.file(folder, "encoder")
+    if config.register:
+        _register(run, store, folder, "pretrained", "Pre-trained on the characters of the train titles.", {})
+    return folder
+
+
+def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
+    from mfc.encoder import load_encoder
+    from mfc.stages import evaluate as stage
+
+    config = session.config(Evaluate)
+    store = _store(session, run, config.store)
+    encoder: Encoder = load_encoder(_model(session, run, config.model))
+
+    def one(title: str, seed: int, child: Run) -> TitleScore:
+        _log_dataset(child, store, "evaluation", title)
+        return stage.run(config, store, encoder, title, seed, child)
+
+    scores = list(_per_title(session, run, config, store, one, nested=nested))
+    _keep_scores(session, "evaluate", config.split, scores)
+    return scores
+
+
+def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
+    from mfc.stages import finetune as stage
+
+    config = session.config(Finetune)
+    store = _store(session, run, config.store)
+    _titles(store, config)
+    model = _model(session, run, config.model)
+
+    def one(title: str, seed: int, child: Run) -> TitleScore:
+        _log_dataset(child, store, "adaptation", title)
+        score, folder = stage.run(config, store, model, title, seed, session.paths.adapted(title), child)
+        child.file(folder, "encoder")
+        if config.register:
+            about = f"Adapted to {title} without its labels (recipe {config.recipe}, seed {seed})."
+            _register(child, store, folder, title, about, score.metrics)
+        return score
+
+    scores = list(_per_title(session, run, config, store, one, nested=nested))
+    _keep_scores(session, "finetune", config.split, scores)
+    return scores
+
+
+def report(session: Session, run: Run) -> Summary:
+    from mfc.stages import report as stage
+
+    config = session.config(Report)
+    split = session.config(Finetune).split
+    before, after = (_kept_scores(session, name, split) for name in ("evaluate", "finetune"))
+    return stage.run(config, before, after, f"{session.experiment.name}, {split} titles", run)
+
+
+def main(session: Session, run: Run) -> Summary:
+    """All stages in order, each as a child run."""
+    if session.is_synthetic:
+        with _step(session, run, "synthesize") as child:
+            synthesize(session, child)
+    with _step(session, run, "preprocess") as child:
+        preprocess(session, child)
+    with _step(session, run, "statistics") as child:
+        statistics(session, child)
+    with _step(session, run, "pretrain") as child:
+        pretrain(session, child)
+    evaluate(session, run, nested=True)
+    finetune(session, run, nested=True)
+    return report(session, run)
+
+
+def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]:
+    run.say(f"— {stage}")
+    return run.child(stage, stage=stage, tags={}, params=stage_params(session, stage))
+
+
+def stage_params(session: Session, stage: str) -> dict[str, Any]:
+    """All parameters of a stage, named ``stage.key`` as MLflow shows them."""
+    config = session.config(STAGES[stage])
+    return {f"{stage}.{key}": value for key, value in dataclasses.asdict(config).items()}
+
+
+def _corpus(session: Session, run: Run) -> Path:
+    if session.where.manga109_root:
+        return Path(session.where.manga109_root)
+    if not session.is_synthetic:
+        raise UserError(
+            f"experiment {session.experiment.name} needs Manga109: give --manga109_root DIR or set "
+            "MANGA109_ROOT (see the README), or use --experiment demo"
+        )
+    if not (session.paths.corpus / "synthetic.json").is_file() and not session.config(Synthesize).out:
+        run.say("No corpus yet: running `mfc synthesize` first.")
+        with run.child(
+            "synthesize", stage="synthesize", tags={}, params=stage_params(session, "synthesize")
+        ) as c:
+            return synthesize(session, c)
+    return synthesize(session, run)
+
+
+def _store(session: Session, run: Run, given: str = "") -> FaceStore:
+    from mfc.faces import open_store
+
+    path = _store_path(session, given)
+    if given or (path / "store.json").is_file():
+        return open_store(path)
+    run.say("No face store yet: running `mfc preprocess` first.")
+    with run.child(
+        "preprocess", stage="preprocess", tags={}, params=stage_params(session, "preprocess")
+    ) as child:
+        return preprocess(session, child)
+
+
+def _store_path(session: Session, given: str) -> Path:
+    return Path(given) if given else session.paths.store
+
+
+def _model(session: Session, run: Run, given: str) -> Path:
+    from mfc import tracking
+
+    if given.startswith("models:/"):
+        return tracking.fetch_encoder(given, session.paths.root / "fetched")
+    if given:
+        return Path(given)
+    pointer = session.paths.pretrained / CURRENT
+    if pointer.is_file():
+        return pointer.parent / json.loads(pointer.read_text(encoding="utf-8"))["folder"]
+    if not session.is_synthetic:
+        name = session.experiment.name
+        raise UserError(
+            f"no pre-trained model for experiment {name}: run `mfc pretrain --experiment {name}` "
+            "(or `mlflow run . -e pretrain`), `mfc import_checkpoint FILE.pth`, or give --model"
+        )
+    run.say("No pre-trained model yet: running `mfc pretrain` first.")
+    with run.child("pretrain", stage="pretrain", tags={}, params=stage_params(session, "pretrain")) as child:
+        return pretrain(session, child)
+
+
+def _titles(store: FaceStore, config: Evaluate | Finetune) -> list[str]:
+    titles = store.titles(config.split)
+    if not titles:
+        raise UserError(f"{store.path}: the {config.split} split has no titles")
+    if config.title_idx is None:
+        return titles
+    if config.title_idx >= len(titles):
+        raise UserError(
+            f"title_idx {config.title_idx} is out of range: the {config.split} split has {len(titles)} "
+            f"titles, 0 to {len(titles) - 1}"
+        )
+    return [titles[config.title_idx]]
+
+
+def _per_title(
+    session: Session,
+    run: Run,
+    config: Evaluate | Finetune,
+    store: FaceStore,
+    one: Callable[[str, int, Run], TitleScore],
+    *,
+    nested: bool,
+) -> Iterator[TitleScore]:
+    """Score each title and seed in a child run; a single one in the run itself."""
+    stage = type(config).__name__.lower()
+    titles, seeds = _titles(store, config), parse_seeds(config.seeds)
+    recipe = config.recipe if isinstance(config, Finetune) else "none"
+    single = len(titles) * len(seeds) == 1 and not nested
+    for title in titles:
+        for seed in seeds:
+            tags = {"title": title, "recipe": recipe, "seed": str(seed), "corpus": store.fingerprint}
+            if single:
+                run.tags(tags)
+                score = one(title, seed, run)
+            else:
+                name = f"{stage} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
+                params = stage_params(session, stage)
+                with run.child(name, stage=stage, tags=tags, params=params) as child:
+                    score = one(title, seed, child)
+            run.say(
+                f"{stage} {title}: accuracy {score.metrics['accuracy']:.3f}, NMI {score.metrics['nmi']:.3f}"
+            )
+            yield score
+
+
+def _register(
+    run: Run, store: FaceStore, folder: Path, alias: str, about: str, metrics: Mapping[str, float]
+) -> None:
+    from mfc import tracking
+
+    tags = {"corpus": store.fingerprint, "title": alias if metrics else "", "run": run.id}
+    tags |= {name: f"{metrics[name]:.6f}" for name in ("accuracy", "nmi") if name in metrics}
+    name = tracking.alias_for_title(alias) if metrics else alias
+    version = tracking.register_encoder(
+        run, folder, alias=name, tags=tags, description=about, example=store.crops[:2]
+    )
+    run.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {name}")
+
+
+def _log_dataset(run: Run, store: FaceStore, context: str, title: str = "") -> None:
+    table = store.table if not title else store.table[store.table["title"] == title]
+    name = f"faces-{store.fingerprint[:8]}" + (f"-{title}" if title else "")
+    run.dataset(table, name=name, source=str(store.path), targets="character_id", context=context)
+
+
+def _scores_path(session: Session, stage: str, split: str) -> Path:
+    return session.paths.root / f"{stage}-{split}.json"
+
+
+def _keep_scores(session: Session, stage: str, split: str, scores: list[TitleScore]) -> None:
+    """Remember scores for `report`; a title and seed scored again replaces what was there."""
+    path = _scores_path(session, stage, split)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    new = [{"title": s.title, "seed": s.seed, **s.metrics} for s in scores]
+    done = {(row["title"], row["seed"]) for row in new}
+    write_json(path, [row for row in old if (row["title"], row["seed"]) not in done] + new)
+
+
+def _kept_scores(session: Session, stage: str, split: str) -> pd.DataFrame:
+    import pandas as pd
+
+    path = _scores_path(session, stage, split)
+    if not path.is_file():
+        raise UserError(f"no {stage} scores of the {split} titles yet: run `mfc {stage}` or `mfc main` first")
+    return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))

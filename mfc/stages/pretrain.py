@@ -1,0 +1,93 @@
+"""pretrain: train the encoder to tell the characters of the train titles apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mfc.config import Pretrain
+from mfc.device import pick_compute
+from mfc.encoder import Encoder, EncoderConfig, new_encoder
+from mfc.errors import UserError
+from mfc.evaluation import TitleView, score_title
+from mfc.faces import FaceStore, select
+from mfc.files import value_digest, write_json
+from mfc.log import Log
+from mfc.training import Plan, Task, fit, task_key
+
+QUICK_RESTARTS = 10
+"""k-means restarts of the validations during training: a curve, not a result."""
+
+
+def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
+    """Train, or load what the same parameters gave before.
+
+    Args:
+        out: parent folder; the encoder goes to a subfolder named after all that it depends on.
+
+    Returns:
+        The encoder's folder, as `mfc.encoder.load_encoder` takes it.
+    """
+    compute = pick_compute(config.device, config.precision)
+    titles = store.titles("train")
+    selection = select(store, titles, others=False, min_faces=config.min_faces)
+    if len(selection.classes) < 2:
+        raise UserError(
+            f"{store.path}: {len(titles)} train titles with {len(selection.classes)} characters of at "
+            f"least {config.min_faces} faces are too few to pre-train on; see `mfc statistics`"
+        )
+    log.say(
+        f"pretrain: {len(selection.rows):,} faces of {len(selection.classes)} characters "
+        f"in {len(titles)} titles, on {compute}"
+    )
+    encoder = new_encoder(
+        EncoderConfig(config.backbone, selection.classes, config.image_size),
+        init=config.init,
+        seed=config.seed,
+    )
+    labels = torch.from_numpy(selection.labels).to(compute.device)
+    watched = [TitleView.of(store, title) for title in store.titles("val")[-config.eval_titles :]]
+
+    def loss(encoder: Encoder, images: Tensor, positions: object) -> Tensor:
+        return functional.cross_entropy(encoder(images), labels[positions])
+
+    def validate(encoder: Encoder) -> dict[str, float]:
+        scores = [
+            score_title(
+                encoder, view, n_init=QUICK_RESTARTS, seed=config.seed, batch_size=64, compute=compute
+            )
+            for view in watched
+        ]
+        return {
+            f"val/{name}": sum(score.metrics[name] for score in scores) / len(scores)
+            for name in ("accuracy", "nmi")
+            if scores
+        }
+
+    task = Task(
+        crops=store.crops,
+        rows=selection.rows,
+        loss=loss,
+        validate=validate,
+        label="pretrain",
+        fingerprint=value_digest([store.fingerprint, config.init, config.min_faces, config.eval_titles]),
+    )
+    plan = Plan(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        gamma=config.gamma,
+        seed=config.seed,
+        eval_every=config.eval_every,
+        checkpoint_every=config.checkpoint_every,
+    )
+    folder = out / task_key(task, plan, encoder)
+    fit(encoder, task, plan, compute, folder, log)
+    write_json(folder / "pretrain.json", dataclasses.asdict(config))
+    return folder
