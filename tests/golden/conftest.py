@@ -1,4 +1,4 @@
-"""Golden data: outputs of the public reference. ``MFC_GOLDEN=DIR`` tests against another set of the same layout."""
+"""Golden data: outputs of the public reference; ``MFC_GOLDEN=DIR`` takes another set of the same layout."""
 
 from __future__ import annotations
 
