@@ -64,7 +64,7 @@ class Session:
 
     @property
     def is_synthetic(self) -> bool:
-        return not self.where.manga109_root and bool(self.experiment.stage("synthesize"))
+        return not self.where.manga109_root and "synthesize" in self.experiment.sections
 
 
 def open_session(where: Where, typed: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]) -> Session:

@@ -1,0 +1,102 @@
+"""The layers of the design: a file imports only from layers below it; one place knows MLflow."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = {
+    0: {"errors", "log", "config", "files"},
+    1: {"device", "encoder", "losses", "clustering", "metrics", "plots", "spool", "corpus"},
+    2: {"faces", "constraints"},
+    3: {"training", "evaluation"},
+    4: {"stages"},
+    5: {"tracking", "serving"},
+    6: {"pipeline", "cli", "__main__"},
+}
+WITHIN_LAYER = {("evaluation", "training"), ("cli", "pipeline"), ("__main__", "cli"), ("config", "errors")}
+"""Imports inside one layer that are meant."""
+EDGE = {"tracking", "serving"}
+
+
+def module_of(path: Path) -> str:
+    """The second part of a module's name: ``mfc/stages/report.py`` → ``stages``."""
+    part = path.relative_to(ROOT / "mfc").parts[0]
+    return part.removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+FILES = sorted(p for p in (ROOT / "mfc").rglob("*.py") if p != ROOT / "mfc" / "__init__.py")
+
+
+def layer_of(module: str) -> int:
+    return next(level for level, names in LAYERS.items() if module in names)
+
+
+def violations(path: Path) -> list[str]:
+    """The imports of ``path`` that go upward or sideways."""
+    importer, wrong = module_of(path), []
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] != "mfc" or len(parts) < 2 or not is_module(parts[1]):
+            continue
+        imported = parts[1]
+        allowed = imported == importer or (importer, imported) in WITHIN_LAYER
+        if not allowed and layer_of(imported) >= layer_of(importer):
+            wrong.append(f"{importer} imports {imported}")
+    return wrong
+
+
+def is_module(name: str) -> bool:
+    return (ROOT / "mfc" / f"{name}.py").is_file() or (ROOT / "mfc" / name).is_dir()
+
+
+def test_every_module_has_one_layer() -> None:
+    """A new module must be given its place in the house."""
+    known = [name for names in LAYERS.values() for name in names]
+    assert sorted({module_of(path) for path in FILES}) == sorted(known)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    """No file imports from its own layer or from one above it."""
+    assert violations(path) == []
+
+
+def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check above can fail."""
+    (tmp_path / "mfc").mkdir()
+    for name in ("metrics.py", "faces.py"):
+        (tmp_path / "mfc" / name).write_text("from mfc.faces import select\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert violations(tmp_path / "mfc" / "metrics.py")
+    assert not violations(tmp_path / "mfc" / "faces.py")
+
+
+def test_mlflow_is_imported_at_the_edge_only() -> None:
+    """Stages, and everything below them, run without MLflow."""
+    importers = {module_of(p) for p in FILES if any(n.split(".")[0] == "mlflow" for n in imports_of(p))}
+    assert importers == EDGE
+
+
+@pytest.mark.parametrize("heavy", ["torch", "mlflow", "pandas", "matplotlib", "sklearn", "numpy"])
+def test_the_command_line_starts_light(heavy: str) -> None:
+    """`mfc --help` must not wait for a framework."""
+    import subprocess
+    import sys
+
+    code = f"import sys, mfc.cli; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
