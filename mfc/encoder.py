@@ -38,16 +38,6 @@ class EncoderConfig:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
-    @property
-    def resize(self) -> int:
-        """Side to which a crop is stretched before the window of ``image_size`` is cut (256 for 224)."""
-        return resize_side(self.image_size)
-
-
-def resize_side(image_size: int) -> int:
-    """The published proportion of stretch and cut: 256 for 224."""
-    return image_size * 8 // 7
-
 
 class Encoder(nn.Module):
     """A ResNet without its last layer (`trunk`), and that layer apart (`head`)."""

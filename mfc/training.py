@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mfc.device import Compute
 from mfc.encoder import Encoder, load_encoder, save_encoder
 from mfc.errors import UserError
-from mfc.faces import Choices, batches, centre_choices, draw_choices, transform
+from mfc.faces import Choices, batches, centre_choices, draw_choices, resized_side, transform
 from mfc.files import replacing, value_digest, write_json
 from mfc.log import Log
 
@@ -145,7 +145,10 @@ def training_batches(
         task.crops, task.rows[order], batch_size=plan.batch_size, device=compute.device
     ):
         choices = draw_choices(
-            len(places), margin=config.resize - config.image_size, gamma=plan.gamma, generator=generator
+            len(places),
+            margin=resized_side(config.image_size) - config.image_size,
+            gamma=plan.gamma,
+            generator=generator,
         )
         yield order[places], _images(crops, choices, encoder)
 
@@ -165,7 +168,7 @@ def embed(
     """
     was_training = encoder.training
     encoder.to(compute.device, memory_format=torch.channels_last).eval()
-    margin = encoder.config.resize - encoder.config.image_size
+    margin = resized_side(encoder.config.image_size) - encoder.config.image_size
     features = np.empty((len(rows), encoder.dim), np.float32)
     for positions, chunk in batches(crops, rows, batch_size=batch_size, device=compute.device):
         images = _images(chunk, centre_choices(len(positions), margin), encoder)

@@ -123,5 +123,5 @@ def test_a_bad_experiment_file_is_named(tmp_path: Path, text: str, complaint: st
 
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
     """The remedy is in the sentence."""
-    with pytest.raises(UserError, match="'nope' not found; known ones: .*demo.*paper"):
+    with pytest.raises(UserError, match=r"'nope' not found; known ones: .*demo.*paper"):
         load_experiment("nope")
