@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from mfc import __version__
-from mfc.config import STAGES, Where, build, convert
+from mfc.config import STAGES, ImportCheckpoint, Where, build, convert
 from mfc.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _run(session: Session, stage: str, body: Callable[[Session, Run], Any]) -> A
         stage=stage,
         tags={"experiment_file": session.experiment.name},
         params=params,
-        work_dir=session.paths.root,
+        work_dir=session.paths.work,
         log_images=session.where.log_images,
     ) as run:
         return body(session, run)
@@ -222,3 +223,32 @@ def main_command(ctx: click.Context, **_: Any) -> None:
             typed.setdefault(stage, {})[field] = value
     summary = _run(_session(ctx, typed), "main", pipeline.main)
     click.echo(summary.markdown)
+
+
+@main.command("import_checkpoint", help=ImportCheckpoint.__doc__)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options(ImportCheckpoint)
+@options(Where)
+@click.pass_context
+def import_checkpoint(ctx: click.Context, file: Path, **_: Any) -> None:
+    from mfc import pipeline
+
+    names = {f.name for f in dataclasses.fields(ImportCheckpoint)}
+    config = build(ImportCheckpoint, {k: ctx.params[k] for k in names}, source="options")
+    ctx.params["experiment"] = ctx.params["experiment"] or "paper"
+    session = _session(ctx, {})
+    click.echo(
+        _run(session, "import_checkpoint", lambda s, run: pipeline.import_checkpoint(s, run, config, file))
+    )
+
+
+@main.command("replay")
+@options(Where)
+@click.pass_context
+def replay(ctx: click.Context, **_: Any) -> None:
+    """Send to the tracking server what interrupted runs could not."""
+    from mfc import tracking
+
+    where = build(Where, {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}, source="options")
+    tracking.connect()
+    click.echo(f"{tracking.replay(Path(where.work_dir))} runs brought up to date")

@@ -36,6 +36,7 @@ def option(
 
 DEVICES = "Where to compute: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps."
 PRECISIONS = ("auto", "float32", "bfloat16")
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 RECIPES = ("paper",)
 SPLITS = ("train", "val", "test")
 
@@ -110,9 +111,7 @@ class Pretrain:
     """Train the encoder to tell the characters of the train titles apart."""
 
     store: str = option("", "Folder of the face store. Empty: <work_dir>/<experiment>/faces.")
-    backbone: str = option(
-        "resnet50", "A torchvision ResNet.", choices=("resnet18", "resnet34", "resnet50", "resnet101")
-    )
+    backbone: str = option("resnet50", "A torchvision ResNet.", choices=BACKBONES)
     init: str = option("imagenet", "Start weights: random, imagenet, or a folder or .pth file of an encoder.")
     image_size: int = option(
         224, "Side of the network's input; crops are stretched to 8/7 of it first.", minimum=32
@@ -198,6 +197,15 @@ class Report:
     confidence: float = option(0.95, "Coverage of the intervals.", minimum=0.5, maximum=0.999)
     resamples: int = option(10000, "Bootstrap resamples.", minimum=100)
     seed: int = option(0, "Seed of the bootstrap.", minimum=0)
+
+
+@dataclass(frozen=True)
+class ImportCheckpoint:
+    """Take a torchvision state_dict, e.g. the published model.pth, as the pre-trained encoder."""
+
+    backbone: str = option("resnet50", "The torchvision ResNet that it was saved from.", choices=BACKBONES)
+    classes: int = option(1031, "Outputs of its last layer; 1031 in the published one.", minimum=1)
+    register: bool = option(True, "Register the encoder in the MLflow model registry.")
 
 
 STAGES: Mapping[str, type] = types.MappingProxyType(

@@ -15,6 +15,7 @@ from mfc.config import (
     Evaluate,
     Experiment,
     Finetune,
+    ImportCheckpoint,
     Paths,
     Preprocess,
     Pretrain,
@@ -26,9 +27,10 @@ from mfc.config import (
     parse_seeds,
 )
 from mfc.errors import UserError
-from mfc.files import write_json
+from mfc.files import file_digest, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from mfc.encoder import Encoder
@@ -124,11 +126,46 @@ def pretrain(session: Session, run: Run) -> Path:
     store = _store(session, run, config.store)
     _log_dataset(run, store, "training")
     folder = stage.run(config, store, session.paths.pretrained, run)
+    about = "Pre-trained on the characters of the train titles."
+    _adopt(session, run, folder, about, config.register, {"corpus": store.fingerprint}, store.crops[:2])
+    return folder
+
+
+def import_checkpoint(session: Session, run: Run, config: ImportCheckpoint, file: Path) -> Path:
+    """Make a torchvision state_dict the pre-trained encoder of an experiment."""
+    from mfc.encoder import import_torchvision, save_encoder
+
+    encoder = import_torchvision(file, backbone=config.backbone, n_classes=config.classes)
+    digest = file_digest(file)
+    folder = session.paths.pretrained / f"import-{digest[:12]}"
+    save_encoder(encoder, folder)
+    about = f"Imported from {file.name} ({config.backbone}, {config.classes} classes)."
+    provenance = {"source_file": file.name, "source_sha256": digest, "corpus": "unknown"}
+    run.tags(provenance)
+    _adopt(session, run, folder, about, config.register, provenance, None)
+    return folder
+
+
+def _adopt(
+    session: Session,
+    run: Run,
+    folder: Path,
+    about: str,
+    register: bool,
+    tags: Mapping[str, str],
+    example: np.ndarray | None,
+) -> None:
+    """Make ``folder`` the experiment's pre-trained encoder, here and in the registry."""
+    from mfc import tracking
+
     write_json(session.paths.pretrained / CURRENT, {"folder": folder.name})
     run.file(folder, "encoder")
-    if config.register:
-        _register(run, store, folder, "pretrained", "Pre-trained on the characters of the train titles.", {})
-    return folder
+    if register:
+        alias = tracking.PRETRAINED_ALIAS
+        version = tracking.register_encoder(
+            run, folder, alias=alias, tags={**tags, "title": ""}, description=about, example=example
+        )
+        run.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {alias}")
 
 
 def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
@@ -149,6 +186,7 @@ def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
 
 
 def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
+    from mfc import tracking
     from mfc.stages import finetune as stage
 
     config = session.config(Finetune)
@@ -161,8 +199,14 @@ def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
         score, folder = stage.run(config, store, model, title, seed, session.paths.adapted(title), child)
         child.file(folder, "encoder")
         if config.register:
+            alias = tracking.alias_for_title(title)
             about = f"Adapted to {title} without its labels (recipe {config.recipe}, seed {seed})."
-            _register(child, store, folder, title, about, score.metrics)
+            tags = {"corpus": store.fingerprint, "title": title}
+            tags |= {name: f"{score.metrics[name]:.6f}" for name in ("accuracy", "nmi")}
+            version = tracking.register_encoder(
+                child, folder, alias=alias, tags=tags, description=about, example=store.crops[:2]
+            )
+            child.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {alias}")
         return score
 
     scores = list(_per_title(session, run, config, store, one, nested=nested))
@@ -304,20 +348,6 @@ def _per_title(
                 f"{stage} {title}: accuracy {score.metrics['accuracy']:.3f}, NMI {score.metrics['nmi']:.3f}"
             )
             yield score
-
-
-def _register(
-    run: Run, store: FaceStore, folder: Path, alias: str, about: str, metrics: Mapping[str, float]
-) -> None:
-    from mfc import tracking
-
-    tags = {"corpus": store.fingerprint, "title": alias if metrics else "", "run": run.id}
-    tags |= {name: f"{metrics[name]:.6f}" for name in ("accuracy", "nmi") if name in metrics}
-    name = tracking.alias_for_title(alias) if metrics else alias
-    version = tracking.register_encoder(
-        run, folder, alias=name, tags=tags, description=about, example=store.crops[:2]
-    )
-    run.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {name}")
 
 
 def _log_dataset(run: Run, store: FaceStore, context: str, title: str = "") -> None:
