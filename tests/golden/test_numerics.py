@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from mfc.losses import contrastive_loss
+from mfc.metrics import cluster_accuracy, clustering_metrics, nmi
 
 
 def loss_cases(golden: Path) -> Iterator[SimpleNamespace]:
@@ -44,3 +48,46 @@ def test_loss_and_gradients_equal_the_reference(golden: Path) -> None:
             assert (ours.numpy()[distance == 0] == 0).all(), case.name
             close = np.abs(ours.numpy() - recorded) <= tolerance
             assert close[distance > 0].all(), case.name
+
+
+def metric_cases(golden: Path) -> list[dict[str, Any]]:
+    cases = json.loads((golden / "metrics.json").read_text(encoding="utf-8"))["cases"]
+    assert cases
+    return list(cases)
+
+
+def test_accuracy_equals_the_reference_and_fails_where_it_fails(golden: Path) -> None:
+    for case in metric_cases(golden):
+        recorded = case["cluster_accuracy"]
+        if "exception" in recorded:
+            with pytest.raises(ValueError):  # noqa: PT011 - the set does not fix the text
+                cluster_accuracy(case["y_true"], case["y_pred"])
+        else:
+            ours = cluster_accuracy(case["y_true"], case["y_pred"])
+            assert ours == pytest.approx(recorded["value"], abs=1e-9), case["name"]
+
+
+def test_nmi_equals_the_reference_except_where_it_is_undefined(golden: Path) -> None:
+    """Deliberate difference: one label in one cluster is 0/0; the reference fails, ours is 1 (documented)."""
+    for case in metric_cases(golden):
+        y_true, y_pred = case["y_true"], case["y_pred"]
+        recorded = case["nmi_score"]
+        if "value" in recorded:
+            assert nmi(y_true, y_pred) == pytest.approx(recorded["value"], abs=1e-9), case["name"]
+            if case["nmi_from_definition"] is not None:
+                assert nmi(y_true, y_pred) == pytest.approx(case["nmi_from_definition"], abs=1e-9), case[
+                    "name"
+                ]
+        elif len(y_true) == len(y_pred) > 0 and len(set(y_true)) == len(set(y_pred)) == 1:
+            assert nmi(y_true, y_pred) == 1, case["name"]
+        else:
+            with pytest.raises(ValueError):  # noqa: PT011 - the set does not fix the text
+                nmi(y_true, y_pred)
+
+
+def test_the_evaluator_reports_these_two(golden: Path) -> None:
+    for case in metric_cases(golden):
+        if "value" in case["cluster_accuracy"] and "value" in case["nmi_score"]:
+            scores = dict(clustering_metrics(case["y_true"], case["y_pred"]))
+            assert scores["accuracy"] == pytest.approx(case["cluster_accuracy"]["value"], abs=1e-9)
+            assert scores["nmi"] == pytest.approx(case["nmi_score"]["value"], abs=1e-9)
