@@ -195,8 +195,10 @@ def finetune(session: Session, run: Run) -> None:
 @stage_command("report")
 def report(session: Session, run: Run) -> None:
     from mfc import pipeline
+    from mfc.config import Report
 
-    click.echo(pipeline.report(session, run).markdown)
+    comparing = bool(session.config(Report).compare)
+    click.echo(pipeline.compare(session, run) if comparing else pipeline.report(session, run).markdown)
 
 
 def _all_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -223,6 +223,22 @@ def report(session: Session, run: Run) -> Summary:
     return stage.run(config, before, after, f"{session.experiment.name}, {split} titles", run)
 
 
+def compare(session: Session, run: Run) -> str:
+    """The paired difference of two runs, as `--compare` names them."""
+    from mfc import tracking
+    from mfc.stages import report as stage
+
+    config = session.config(Report)
+    names = [name.strip() for name in config.compare.split(",")]
+    if len(names) != 2 or "" in names or names[0] == names[1]:
+        raise UserError(f"compare: {config.compare!r} is not two MLflow run ids, RUN_A,RUN_B")
+    table = stage.compare(config, {name: tracking.child_metrics(name) for name in names})
+    markdown = stage.comparison_markdown(table, names, config.confidence)
+    run.text("comparison.md", markdown)
+    run.table("comparison", table)
+    return markdown
+
+
 def main(session: Session, run: Run) -> Summary:
     """All stages in order, each as a child run."""
     if session.is_synthetic:
@@ -246,7 +262,7 @@ def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]
 
 def stage_params(session: Session, stage: str) -> dict[str, Any]:
     """All parameters of a stage, named ``stage.key`` as MLflow shows them."""
-    config = session.config(STAGES[stage])
+    config: Any = session.config(STAGES[stage])
     return {f"{stage}.{key}": value for key, value in dataclasses.asdict(config).items()}
 
 

@@ -91,7 +91,7 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
         history.replay(saved["curves"])
         return load_encoder(folder, compute.device)
 
-    encoder.to(compute.device, memory_format=torch.channels_last)
+    encoder.to(compute.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         encoder.parameters(),
         lr=plan.lr,
@@ -167,7 +167,7 @@ def embed(
         (n, d) float32, rows of length 1, in the order of ``rows``.
     """
     was_training = encoder.training
-    encoder.to(compute.device, memory_format=torch.channels_last).eval()
+    encoder.to(compute.device).to(memory_format=torch.channels_last).eval()
     margin = resized_side(encoder.config.image_size) - encoder.config.image_size
     features = np.empty((len(rows), encoder.dim), np.float32)
     for positions, chunk in batches(crops, rows, batch_size=batch_size, device=compute.device):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,7 +53,7 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
     labels = torch.from_numpy(selection.labels).to(compute.device)
     watched = [TitleView.of(store, title) for title in store.titles("val")[-config.eval_titles :]]
 
-    def loss(encoder: Encoder, images: Tensor, positions: object) -> Tensor:
+    def loss(encoder: Encoder, images: Tensor, positions: np.ndarray) -> Tensor:
         return functional.cross_entropy(encoder(images), labels[positions])
 
     def validate(encoder: Encoder) -> dict[str, float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mfc.config import Report
+from mfc.config import SPLITS, Report
 from mfc.errors import UserError
 from mfc.log import Log
-from mfc.metrics import bootstrap_interval
+from mfc.metrics import Interval, bootstrap_interval, paired_difference
 from mfc.plots import paired_titles
 
 METRICS: Mapping[str, str] = {"accuracy": "accuracy", "nmi": "NMI"}
@@ -62,22 +64,33 @@ def summarise(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, c
     titles = [t for t in dict.fromkeys(pretrained["title"]) if t in set(adapted["title"])]
     if not titles:
         raise UserError("report: no title has both pre-trained and adapted scores; run `mfc main` first")
+    interval, difference = _estimators(config)
     columns: dict[str, list[object]] = {"title": [*titles, "mean"]}
     intervals: dict[str, tuple[float, float, float]] = {}
     for metric in METRICS:
         before, after = (_titles_by_seeds(scores, titles, metric) for scores in (pretrained, adapted))
-        difference = after - np.nanmean(before, axis=1, keepdims=True)
-        for kind, values in (("pretrained", before), ("adapted", after), ("difference", difference)):
-            intervals[f"{metric}_{kind}"] = bootstrap_interval(
-                values, confidence=config.confidence, resamples=config.resamples, seed=config.seed
-            )
-            means = np.nanmean(values, axis=1)
-            columns[f"{metric}_{kind}"] = [*means.tolist(), float(means.mean())]
+        intervals[f"{metric}_pretrained"] = interval(before)
+        intervals[f"{metric}_adapted"] = interval(after)
+        intervals[f"{metric}_difference"] = difference(before, after)
+        means = {"pretrained": np.nanmean(before, axis=1), "adapted": np.nanmean(after, axis=1)}
+        means["difference"] = means["adapted"] - means["pretrained"]
+        for kind, values in means.items():
+            columns[f"{metric}_{kind}"] = [*values.tolist(), float(values.mean())]
     table = pd.DataFrame(columns)
     return Summary(table, intervals, _markdown(table, intervals, config.confidence, corpus))
 
 
-def _titles_by_seeds(scores: pd.DataFrame, titles: Sequence[str], metric: str) -> np.ndarray:
+def _estimators(config: Report) -> tuple[Callable[..., Interval], Callable[..., Interval]]:
+    """`bootstrap_interval` and `paired_difference` with the report's settings."""
+    settings: dict[str, Any] = {
+        "confidence": config.confidence,
+        "resamples": config.resamples,
+        "seed": config.seed,
+    }
+    return functools.partial(bootstrap_interval, **settings), functools.partial(paired_difference, **settings)
+
+
+def _titles_by_seeds(scores: pd.DataFrame, titles: list[str], metric: str) -> np.ndarray:
     """(titles, seeds) float64, NaN where a seed was not run."""
     wide = scores.pivot_table(index="title", columns="seed", values=metric, aggfunc="last")
     return wide.reindex(titles).to_numpy(dtype=np.float64)
@@ -87,6 +100,7 @@ def _markdown(
     table: pd.DataFrame, intervals: Mapping[str, tuple[float, float, float]], confidence: float, corpus: str
 ) -> str:
     kinds = ("pretrained", "adapted", "difference")
+    corpus = corpus.replace("|", "\\|")
     head = " | ".join(
         f"{label} {kind.replace('pre', 'pre-')}" for label in METRICS.values() for kind in kinds
     )
@@ -98,7 +112,13 @@ def _markdown(
             for metric in METRICS
             for kind in kinds
         )
-        lines.append("| " + " | ".join(f"{strong}{cell}{strong}" for cell in (row["title"], *cells)) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                f"{strong}{cell}{strong}" for cell in (str(row["title"]).replace("|", "\\|"), *cells)
+            )
+            + " |"
+        )
     spans = (intervals[f"{metric}_{kind}"] for metric in METRICS for kind in kinds)
     cells = (f"{low:.3f} … {high:.3f}" for _, low, high in spans)
     lines.append(f"| {confidence:.0%} interval over titles and seeds | " + " | ".join(cells) + " |")
@@ -112,3 +132,79 @@ def _markdown(
         )
         lines.append(f"| _{name}_ | " + " | ".join(published) + " |")
     return "\n".join(lines) + "\n"
+
+
+COMPARED = ("accuracy", "nmi", "ami", "bcubed_f", "map_at_r")
+"""The metrics that a comparison of two runs shows."""
+
+
+def compare(config: Report, runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Two pipelines side by side: a paired difference with its interval, per stage and metric.
+
+    Args:
+        runs: name → rows (stage, title, seed, `test/accuracy`, …) of its runs, two of them.
+
+    Returns:
+        Rows (stage, metric, titles, seeds, mean of A, mean of B, difference B - A, low, high, verdict). The
+        verdict is "better" or "worse" when the interval leaves out 0, else "not told apart".
+
+    Raises:
+        UserError: when the two have no title in common.
+    """
+    (name_a, a), (name_b, b) = runs.items()
+    _, difference = _estimators(config)
+    rows: list[dict[str, object]] = []
+    for stage in ("evaluate", "finetune"):
+        for split in SPLITS:
+            for metric in COMPARED:
+                wide = [_scored(table, stage, f"{split}/{metric}") for table in (a, b)]
+                titles = wide[0].index.intersection(wide[1].index)
+                if titles.empty:
+                    continue
+                before, after = (table.loc[titles].to_numpy(dtype=np.float64) for table in wide)
+                mean, low, high = difference(before, after)
+                rows.append(
+                    {
+                        "stage": stage,
+                        "metric": f"{split}/{metric}",
+                        "titles": len(titles),
+                        "seeds": f"{before.shape[1]}, {after.shape[1]}",
+                        "A": np.nanmean(before, axis=1).mean(),
+                        "B": np.nanmean(after, axis=1).mean(),
+                        "difference": mean,
+                        "low": low,
+                        "high": high,
+                        "verdict": "better" if low > 0 else "worse" if high < 0 else "not told apart",
+                    }
+                )
+    if not rows:
+        raise UserError(
+            f"report: runs {name_a} and {name_b} have no scored title in common; give two `main` runs, "
+            "or two `evaluate` or `finetune` runs of the same corpus"
+        )
+    return pd.DataFrame(rows)
+
+
+def comparison_markdown(table: pd.DataFrame, names: Sequence[str], confidence: float) -> str:
+    """The rows of `compare` as a Markdown table."""
+    lines = [
+        f"A = {names[0]}, B = {names[1]}; differences are paired by title, {confidence:.0%} intervals over "
+        "titles and seeds",
+        "",
+        "| stage | metric | titles | seeds | A | B | B - A | interval | B is |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    lines += [
+        f"| {r.stage} | {r.metric} | {r.titles} | {r.seeds} | {r.A:.3f} | {r.B:.3f} | {r.difference:+.3f} | "
+        f"{r.low:+.3f} … {r.high:+.3f} | {r.verdict} |"
+        for r in table.itertuples()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _scored(table: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
+    """(titles, seeds) of one metric; empty when the run does not have it."""
+    if metric not in table.columns:
+        return pd.DataFrame()
+    rows = table[(table["stage"] == stage) & table["title"].notna() & table[metric].notna()]
+    return rows.pivot_table(index="title", columns="seed", values=metric, aggfunc="last")
