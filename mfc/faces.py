@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import shutil
 import tempfile
@@ -24,10 +23,13 @@ import numpy.typing as npt
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
+from mfc.files import value_digest
+from mfc.files import value_digest, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from PIL.Image import Image
 
 SCHEMA = 1
 COLUMNS: Mapping[str, str] = {
@@ -61,11 +63,21 @@ class FaceStore:
     crops: npt.NDArray[np.uint8]
     meta: dict[str, Any]
 
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with the corpus, the splits and every parameter of preprocessing."""
+        return value_digest([self.meta[key] for key in ("corpus", "parameters", "splits")])
+
     def titles(self, split: str) -> list[str]:
         """The titles of a split in their order: ``title_idx`` counts in it."""
         if split not in SPLITS:
             raise UserError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         return list(self.meta["splits"][split])
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that tell what the store was made of, and how."""
+        return value_digest({key: self.meta.get(key) for key in ("corpus", "parameters", "splits")})
 
 
 def open_store(path: Path) -> FaceStore:
@@ -110,6 +122,30 @@ def _map_crops(path: Path) -> npt.NDArray[np.uint8]:
     return crops
 
 
+def expand_box(box: Sequence[int], page_size: Sequence[int]) -> tuple[int, int, int, int]:
+    """The box grown by half its width (rounded down) to left and right, by half its height up and down.
+
+    ``box`` and the result: xmin, ymin, xmax, ymax in page pixels, the maxima exclusive; the result is clipped
+    to ``page_size``, width and height (rule of the reference).
+    """
+    dx, dy = (box[2] - box[0]) // 2, (box[3] - box[1]) // 2
+    left, top = max(box[0] - dx, 0), max(box[1] - dy, 0)
+    return left, top, min(box[2] + dx, page_size[0]), min(box[3] + dy, page_size[1])
+
+
+def stretch(image: Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    """An image as a crop of the store: (size, size, channels) uint8, both sides stretched, antialiased."""
+    from PIL import Image as images
+
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    if channels == 1:
+        image = image.convert("L")
+    values = np.asarray(image.resize((size, size), images.Resampling.BILINEAR))
+    # A grey picture is stretched once and copied to the three channels, as converting it first would give.
+    return np.broadcast_to(values.reshape(size, size, -1), (size, size, channels))
+
+
 @contextlib.contextmanager
 def new_store(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
@@ -145,13 +181,7 @@ def new_crops(folder: Path, n: int, size: int, channels: int) -> npt.NDArray[np.
 def finish_store(folder: Path, table: pd.DataFrame, meta: Mapping[str, Any]) -> None:
     """Write the table and, last, ``store.json``. ``meta`` holds at least ``splits``."""
     table[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(folder / "faces.parquet", index=False)
-    text = json.dumps({"schema": SCHEMA, **meta}, ensure_ascii=False, indent=1)
-    part = folder / "store.json.part"
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(folder / "store.json")
+    write_json(folder / "store.json", {"schema": SCHEMA, **meta})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,326 @@
+"""From a corpus folder to a face store, and everything that can be wrong with a corpus."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mfc.config import Preprocess
+from mfc.errors import UserError
+from mfc.faces import FaceStore
+from mfc.log import PrintLog
+from mfc.stages import preprocess
+
+Box = tuple[int, int, int, int]
+SMALL = Preprocess(size=16, jobs=1)
+
+
+class Heard(PrintLog):
+    """A log that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def page_xml(
+    index: int, boxes: Sequence[Box], *, size: tuple[int, int] = (200, 100), who: str = "000000aa"
+) -> str:
+    """A page whose faces are numbered from 100 * index on, with one frame over all of it."""
+    faces = "".join(
+        f'<face id="{100 * index + i:08x}" character="{who}" '
+        f'xmin="{b[0]}" ymin="{b[1]}" xmax="{b[2]}" ymax="{b[3]}"/>'
+        for i, b in enumerate(boxes)
+    )
+    frame = f'<frame id="{index:08x}" xmin="0" ymin="0" xmax="{size[0]}" ymax="{size[1]}"/>'
+    return f'<page index="{index}" width="{size[0]}" height="{size[1]}">{frame}{faces}</page>'
+
+
+def write_corpus(root: Path, pages: str, pictures: dict[int, Image.Image], title: str = "AoiSora") -> Path:
+    """A corpus of one title."""
+    (root / "annotations.v2018.05.31").mkdir(parents=True)
+    (root / "images" / title).mkdir(parents=True)
+    (root / "books.txt").write_text(f"{title}\n", encoding="utf-8")
+    names = '<character id="000000aa" name="Aoi"/><character id="000000bb" name="Other"/>'
+    xml = f'<book title="{title}"><characters>{names}</characters><pages>{pages}</pages></book>'
+    (root / "annotations.v2018.05.31" / f"{title}.xml").write_text(xml, encoding="utf-8")
+    for index, picture in pictures.items():
+        picture.save(root / "images" / title / f"{index:03d}.jpg", quality=95)
+    return root
+
+
+def noise(width: int = 200, height: int = 100, mode: str = "L", seed: int = 0) -> Image.Image:
+    """A smooth random picture, so that JPEG keeps it nearly as it is."""
+    shape = (height // 10, width // 10) + ((3,) if mode == "RGB" else ())
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def make(
+    root: Path, store: Path, config: Preprocess = SMALL, overwrite: bool = False
+) -> tuple[FaceStore, Heard]:
+    log = Heard()
+    return preprocess.run(config, root, store, log, overwrite), log
+
+
+def test_a_face_is_cut_with_its_margin_and_stretched(tmp_path: Path) -> None:
+    """By hand: box 20..60 x 10..50 grows by 20 a side; the crop is Pillow's bilinear stretch of that cut."""
+    root = write_corpus(tmp_path / "c", page_xml(3, [(20, 10, 60, 50)]), {3: noise()})
+    store, _ = make(root, tmp_path / "s")
+    face = store.table.iloc[0]
+    assert face[["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]].tolist() == [0, 0, 80, 70]
+    assert (face["row"], face["page_index"], face["split"], face["frame_id"]) == (0, 3, "test", "00000003")
+    page = Image.open(root / "images/AoiSora/003.jpg")
+    expected = page.crop((0, 0, 80, 70)).convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(store.crops[0], np.asarray(expected))
+
+
+def test_colour_stays_colour_and_one_channel_is_luma(tmp_path: Path) -> None:
+    """Red stays red (not blue); color=False stores what Pillow calls L."""
+    root = write_corpus(
+        tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: Image.new("RGB", (200, 100), (250, 20, 30))}
+    )
+    colour, _ = make(root, tmp_path / "rgb")
+    assert colour.crops.shape == (1, 16, 16, 3)
+    assert np.abs(colour.crops[0, 8, 8].astype(int) - (250, 20, 30)).max() <= 3
+    grey, _ = make(root, tmp_path / "l", replace(SMALL, color=False))
+    assert grey.crops.shape == (1, 16, 16, 1)
+    assert int(grey.crops[0, 8, 8, 0]) == pytest.approx(0.299 * 250 + 0.587 * 20 + 0.114 * 30, abs=3)
+
+
+def test_small_faces_are_dropped_at_exactly_the_limit(tmp_path: Path) -> None:
+    """30 is too small in either direction, 31 is not."""
+    boxes = [(0, 0, 30, 50), (0, 0, 31, 31), (0, 0, 50, 30), (50, 20, 50, 20), (90, 90, 10, 10)]
+    store, _ = make(write_corpus(tmp_path / "c", page_xml(0, boxes), {0: noise()}), tmp_path / "s")
+    assert store.table["row"].isna().tolist() == [True, False, True, True, True]
+    assert store.table["drop_reason"].fillna("").tolist() == ["too small", "", *["too small"] * 3]
+    assert store.table["crop_xmin"].isna().tolist() == [True, False, True, True, True]
+
+
+def test_pictures_that_cannot_be_used_cost_their_faces_and_no_more(tmp_path: Path) -> None:
+    """Missing, truncated, no picture at all, huge: each listed; the others' rows follow without gaps."""
+    boxes: list[Box] = [(0, 0, 40, 40), (50, 0, 90, 40)]
+    root = write_corpus(
+        tmp_path / "c",
+        "".join(page_xml(i, boxes) for i in range(6)),
+        {i: noise(seed=i) for i in (0, 2, 3, 5)},
+    )
+    folder = root / "images/AoiSora"
+    content = (folder / "002.jpg").read_bytes()
+    (folder / "002.jpg").write_bytes(content[: len(content) // 2])
+    (folder / "003.jpg").write_text("<html>404</html>")
+    Image.new("1", (20_000, 20_000)).save(folder / "004.png")
+    (folder / "004.png").rename(folder / "004.jpg")
+    store, log = make(root, tmp_path / "s")
+    reasons = store.table.groupby("page_index")["drop_reason"].first().tolist()
+    assert [r if isinstance(r, str) else None for r in reasons] == [
+        None,
+        "missing image",
+        *["unreadable image"] * 3,
+        None,
+    ]
+    assert store.table["row"].dropna().tolist() == [0, 1, 2, 3]
+    assert sorted(p.name for p in store.path.iterdir()) == ["crops.npy", "faces.parquet", "store.json"]
+    page = Image.open(folder / "005.jpg").convert("RGB")
+    expected = page.crop((30, 0, 110, 60)).resize((16, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(store.crops[3], np.asarray(expected))
+    problems = store.meta["problems"]
+    assert [p["page"] for p in problems] == [1, 2, 3, 4]
+    assert problems[0]["detail"] == "images/AoiSora/001.jpg is missing"
+    assert "more than 89,478,485 pixels" in problems[3]["detail"]
+    assert any("4 problems (1 missing image, 3 unreadable image)" in line for line in log.lines)
+    with pytest.raises(
+        UserError, match=r"001\.jpg is missing; mend it, or go on without it by --strict false"
+    ):
+        make(root, tmp_path / "s2", replace(SMALL, strict=True))
+    with pytest.raises(UserError, match="missing; mend"):
+        make(root, tmp_path / "s", replace(SMALL, strict=True))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "s"]
+
+
+def test_a_picture_smaller_than_its_xml_ends_the_cut_at_its_edge(tmp_path: Path) -> None:
+    """The box is clipped to the XML's size, the cut to the picture; a face outside of it is dropped."""
+    xml = page_xml(0, [(60, 30, 100, 70), (150, 30, 190, 70)], size=(200, 100))
+    root = write_corpus(tmp_path / "c", xml, {0: noise(100, 80)})
+    store, _ = make(root, tmp_path / "s")
+    first, second = store.table.iloc[0], store.table.iloc[1]
+    assert first[["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]].tolist() == [40, 10, 120, 90]
+    page = Image.open(root / "images/AoiSora/000.jpg").convert("RGB").crop((40, 10, 100, 80))
+    np.testing.assert_array_equal(
+        store.crops[0], np.asarray(page.resize((16, 16), Image.Resampling.BILINEAR))
+    )
+    assert second["drop_reason"] == "outside image"
+    details = [p["detail"] for p in store.meta["problems"]]
+    assert details == [
+        "images/AoiSora/000.jpg has 100x80 pixels, not 200x100",
+        "images/AoiSora/000.jpg: 1 faces lie outside of the picture",
+    ]
+
+
+def test_a_page_of_size_zero_takes_the_size_of_its_picture(tmp_path: Path) -> None:
+    """Such pages exist in the real corpus; clipping to nothing would lose their faces."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(160, 60, 200, 100)], size=(0, 0)), {0: noise()})
+    store, _ = make(root, tmp_path / "s")
+    box = store.table.iloc[0][["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]].tolist()
+    assert box == [140, 40, 200, 100]
+    assert "page of size 0x0" in store.meta["problems"][0]["detail"]
+
+
+def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
+    """The reference's decoder turns pictures, so boxes are meant for the turned one."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(10, 10, 50, 50)], size=(100, 200)), {0: noise()})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = root / "images/AoiSora/000.jpg"
+    noise().save(path, quality=95, exif=exif)
+    store, _ = make(root, tmp_path / "s")
+    upright = Image.open(path).transpose(Image.Transpose.ROTATE_270).convert("RGB").crop((0, 0, 70, 70))
+    np.testing.assert_array_equal(
+        store.crops[0], np.asarray(upright.resize((16, 16), Image.Resampling.BILINEAR))
+    )
+    assert store.meta["problems"] == []
+
+
+def test_undeclared_characters_and_doubled_ids_are_listed(tmp_path: Path) -> None:
+    """Their faces are cropped; a name that is missing says that nothing is known of the character."""
+    pages = page_xml(0, [(0, 0, 40, 40)], who="0000cafe") + page_xml(0, [(0, 0, 40, 40)], who="000000bb")
+    store, _ = make(write_corpus(tmp_path / "c", pages, {0: noise()}), tmp_path / "s")
+    assert store.table["character_name"].isna().tolist() == [True, False]
+    assert store.table["is_other"].tolist() == [False, True]
+    assert store.table["row"].tolist() == [0, 1]
+    details = [p["detail"] for p in store.meta["problems"]]
+    assert details == [
+        "AoiSora: character 0000cafe (1 faces) is not declared",
+        "AoiSora: the id of face 00000000 is used more than once",
+    ]
+
+
+def test_a_character_declared_twice_is_other_if_either_name_says_so(tmp_path: Path) -> None:
+    """The reference's list holds ids, so one matching declaration is enough."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    xml = root / "annotations.v2018.05.31/AoiSora.xml"
+    xml.write_text(xml.read_text().replace('id="000000bb"', 'id="000000aa"'))
+    store, _ = make(root, tmp_path / "s")
+    assert store.table["is_other"].tolist() == [True]
+    assert store.table["character_name"].tolist() == ["Aoi"]
+
+
+def test_the_extended_rule_knows_later_spellings(tmp_path: Path) -> None:
+    """`_Other` is a person to the paper's list."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)], who="000000bb"), {0: noise()})
+    xml = root / "annotations.v2018.05.31/AoiSora.xml"
+    xml.write_text(xml.read_text().replace('"Other"', '"_Other"'))
+    assert make(root, tmp_path / "a")[0].table["is_other"].tolist() == [False]
+    extended = replace(SMALL, others="extended")
+    assert make(root, tmp_path / "b", extended)[0].table["is_other"].tolist() == [True]
+
+
+def test_a_store_is_made_once(tmp_path: Path) -> None:
+    """The same parameters find it; other ones are refused by name; overwrite remakes it only then."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    first, _ = make(root, tmp_path / "s")
+    made = (first.path / "store.json").stat().st_mtime_ns
+    again, log = make(root, tmp_path / "s", replace(SMALL, jobs=2), overwrite=True)
+    assert (again.path / "store.json").stat().st_mtime_ns == made
+    assert "up to date" in log.lines[-1]
+    other = replace(SMALL, size=24, color=False)
+    with pytest.raises(
+        UserError, match=r"made with size 16, not 24; color true, not false: pass --overwrite true"
+    ):
+        make(root, tmp_path / "s", other)
+    remade, _ = make(root, tmp_path / "s", other, overwrite=True)
+    assert remade.crops.shape == (1, 24, 24, 1)
+    assert remade.fingerprint != first.fingerprint
+    noise(seed=9).save(root / "images/AoiSora/000.jpg", quality=50)
+    with pytest.raises(UserError, match="another corpus, or this one before it was changed"):
+        make(root, tmp_path / "s", other)
+    (root / "splits.json").write_text(json.dumps({"train": ["AoiSora"]}))
+    with pytest.raises(UserError, match="other splits"):
+        make(root, tmp_path / "s", other)
+
+
+def test_what_is_no_store_is_never_replaced(tmp_path: Path) -> None:
+    """--overwrite true must not delete somebody's folder; a damaged store may be remade."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="is no face store"):
+        make(root, tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
+    (tmp_path / "empty").mkdir()
+    assert len(make(root, tmp_path / "empty")[0].crops) == 1
+    store, _ = make(root, tmp_path / "s")
+    (store.path / "crops.npy").unlink()
+    with pytest.raises(UserError, match="damaged"):
+        make(root, tmp_path / "s")
+    assert len(make(root, tmp_path / "s", overwrite=True)[0].crops) == 1
+
+
+def test_a_corpus_without_a_usable_face_makes_no_store(tmp_path: Path) -> None:
+    """The message leads to the first reason."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {})
+    with pytest.raises(
+        UserError, match=r"none of 1 faces could be cut; the first reason: images/AoiSora/000\.jpg is"
+    ):
+        make(root, tmp_path / "s")
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is known when the annotations are read."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    usage = type("Usage", (), {"free": 5})
+    monkeypatch.setattr(preprocess.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"needs 0\.0 GB .*--color false"):
+        make(root, tmp_path / "s")
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_processes_give_the_same_store_as_one(tmp_path: Path) -> None:
+    """60 pages by two spawned processes, byte for byte what one process makes; one page is missing."""
+    pages = "".join(page_xml(i, [(5, 5, 45, 45), (60, 10, 110, 60)]) for i in range(60))
+    root = write_corpus(tmp_path / "c", pages, {i: noise(seed=i) for i in range(60) if i != 7})
+    one, _ = make(root, tmp_path / "one")
+    two, _ = make(root, tmp_path / "two", replace(SMALL, jobs=2))
+    assert one.table.equals(two.table)
+    assert (one.path / "crops.npy").read_bytes() == (two.path / "crops.npy").read_bytes()
+    assert len(two.crops) == 118
+
+
+def test_exported_crops_lie_in_folders_of_their_characters(tmp_path: Path) -> None:
+    """As cut, without loss; as in the reference, a character with nothing kept has an empty folder."""
+    pages = page_xml(0, [(20, 10, 60, 50)]) + page_xml(1, [(0, 0, 9, 9)], who="000000bb")
+    root = write_corpus(tmp_path / "c", pages, {0: noise(), 1: noise()})
+    store, _ = make(root, tmp_path / "s", replace(SMALL, export_crops=True))
+    folder = store.path / preprocess.EXPORT_FOLDER
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) == [
+        "000000aa",
+        "000000aa/00000000.png",
+        "000000bb",
+    ]
+    exported = Image.open(folder / "000000aa/00000000.png")
+    page = Image.open(root / "images/AoiSora/000.jpg").crop((0, 0, 80, 70))
+    np.testing.assert_array_equal(np.asarray(exported), np.asarray(page))
+    assert "up to date" in make(root, tmp_path / "s")[1].lines[-1]
+    make(root, tmp_path / "plain")
+    with pytest.raises(UserError, match="export_crops false, not true"):
+        make(root, tmp_path / "plain", replace(SMALL, export_crops=True))
+
+
+def test_worker_processes_load_neither_torch_nor_pandas() -> None:
+    """What a spawned process imports decides how soon it starts."""
+    code = (
+        "import sys, mfc.stages.preprocess; print(sorted({'torch', 'pandas', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
