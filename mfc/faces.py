@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
-from mfc.files import value_digest
 from mfc.files import value_digest, write_json
 
 if TYPE_CHECKING:
@@ -63,11 +62,6 @@ class FaceStore:
     crops: npt.NDArray[np.uint8]
     meta: dict[str, Any]
 
-    @property
-    def fingerprint(self) -> str:
-        """12 hex digits that change with the corpus, the splits and every parameter of preprocessing."""
-        return value_digest([self.meta[key] for key in ("corpus", "parameters", "splits")])
-
     def titles(self, split: str) -> list[str]:
         """The titles of a split in their order: ``title_idx`` counts in it."""
         if split not in SPLITS:
@@ -76,7 +70,7 @@ class FaceStore:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that tell what the store was made of, and how."""
+        """12 hex digits that change with the corpus, the splits and every parameter of preprocessing."""
         return value_digest({key: self.meta.get(key) for key in ("corpus", "parameters", "splits")})
 
 
@@ -271,6 +265,11 @@ def gamma_exponent(u: torch.Tensor, gamma: float) -> torch.Tensor:
     return 1 / gamma + u * (gamma - 1 / gamma)
 
 
+def apply_gamma(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
+    """Values (n, ...) in 0..1, each item raised to its own exponent (n,)."""
+    return values ** exponent.view(-1, *[1] * (values.ndim - 1))
+
+
 def centre_choices(n: int, margin: int) -> Choices:
     """The choices of evaluation: the centre, not mirrored, no gamma."""
     import torch
@@ -328,7 +327,7 @@ def _transform_whole_batch(
     pixels = (torch.arange(n, device=device)[:, None, None] * side + y[:, :, None]) * side + x[:, None, :]
     values = crops.reshape(-1, channels)[pixels].float().div_(255)
     if choices.exponent is not None:
-        values.pow_(choices.exponent.to(device, non_blocking=True)[:, None, None, None])
+        values = apply_gamma(values, choices.exponent.to(device, non_blocking=True))
     centre, scale = (torch.tensor(v, dtype=torch.float32).to(device, non_blocking=True) for v in (mean, std))
     return (values - centre) / scale
 
@@ -364,9 +363,10 @@ def _value_tables(
     """(n, 768): the three channels' values one after the other; for grey faces (n, 256, 3)."""
     import torch
 
-    values = torch.arange(256, dtype=torch.float32).div_(255)
-    powers = values.expand(n, 256) if choices.exponent is None else values ** choices.exponent[:, None]
-    tables = (powers[:, :, None] - torch.tensor(mean)) / torch.tensor(std)
+    values = torch.arange(256, dtype=torch.float32).div_(255).expand(n, 256)
+    if choices.exponent is not None:
+        values = apply_gamma(values, choices.exponent)
+    tables = (values[:, :, None] - torch.tensor(mean)) / torch.tensor(std)
     return tables if channels == 1 else tables.transpose(1, 2).reshape(n, 768)
 
 
