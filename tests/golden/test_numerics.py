@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from mfc.constraints import build_constraints, cannot_links_from_frames, nearest_must_links
 from mfc.losses import contrastive_loss
 from mfc.metrics import cluster_accuracy, clustering_metrics, nmi
 
@@ -91,3 +92,61 @@ def test_the_evaluator_reports_these_two(golden: Path) -> None:
             scores = dict(clustering_metrics(case["y_true"], case["y_pred"]))
             assert scores["accuracy"] == pytest.approx(case["cluster_accuracy"]["value"], abs=1e-9)
             assert scores["nmi"] == pytest.approx(case["nmi_score"]["value"], abs=1e-9)
+
+
+def load_constraints(file: Path) -> SimpleNamespace:
+    """The arrays of a case. Where a file has matrices with ``…links_in_window_only``, those take their place."""
+    with np.load(file, allow_pickle=False) as arrays:
+        case = SimpleNamespace(**{name: arrays[name] for name in arrays.files})
+    case.exact = not hasattr(case, "matrix_after_propagation_links_in_window_only")
+    if not case.exact:
+        case.matrix_after_pages = case.matrix_after_pages_links_in_window_only
+        case.matrix_after_propagation = case.matrix_after_propagation_links_in_window_only
+    case.options = {"page_range": int(case.page_range), "top_n": int(case.top_n)}
+    return case
+
+
+def as_matrix(n: int, different: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """-10 unknown, 0 different, 1 same; a pair that is in both arrays is 1."""
+    matrix = np.full((n, n), -10, np.int8)
+    for pairs, value in ((different, 0), (same, 1)):
+        matrix[pairs[:, 0], pairs[:, 1]] = matrix[pairs[:, 1], pairs[:, 0]] = value
+    return matrix
+
+
+def test_constraint_matrices_equal_the_reference(constraint_file: Path) -> None:
+    """All three stages exactly.
+
+    Deliberate difference: a face with fewer candidates in its window than links wanted gets links to those
+    only. The reference fills up with arbitrary faces, which depend on library, device and n, so there is no
+    switch for it; such files carry matrices ``…links_in_window_only``, and those are what ours must equal.
+    """
+    case = load_constraints(constraint_file)
+    n = len(case.features)
+    none = np.zeros((0, 2), np.int64)
+    from_frames = cannot_links_from_frames(case.frames)
+    np.testing.assert_array_equal(as_matrix(n, from_frames, none), case.matrix_after_frames)
+    links = nearest_must_links(case.features, case.pages, **case.options)
+    np.testing.assert_array_equal(as_matrix(n, from_frames, links), case.matrix_after_pages)
+    found = build_constraints(case.features, case.pages, case.frames, **case.options)
+    final = as_matrix(n, found.cannot_link, found.must_link)
+    np.testing.assert_array_equal(final, case.matrix_after_propagation)
+
+
+def test_pairs_within_a_batch_equal_the_reference(constraint_file: Path) -> None:
+    """Positions, order and values exactly; of batches drawn from other matrices (see above) the own matrix's."""
+    case = load_constraints(constraint_file)
+    found = build_constraints(case.features, case.pages, case.frames, **case.options)
+    suffixes = [name.removeprefix("batch_index") for name in vars(case) if name.startswith("batch_index")]
+    assert suffixes
+    for suffix in suffixes:
+        index = getattr(case, f"batch_index{suffix}")
+        if case.exact:
+            names = (f"indices_0{suffix}", f"indices_1{suffix}", f"labels{suffix}")
+            expected = [getattr(case, name) for name in names]
+        else:
+            part = case.matrix_after_propagation[np.ix_(index, index)]
+            i, j = np.nonzero(np.triu(part != -10, 1))
+            expected = [i, j, part[i, j]]
+        for ours, recorded in zip(found.pairs_in(index), expected, strict=True):
+            np.testing.assert_array_equal(ours, recorded)
