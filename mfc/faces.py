@@ -174,7 +174,12 @@ def new_crops(folder: Path, n: int, size: int, channels: int) -> npt.NDArray[np.
 
 def finish_store(folder: Path, table: pd.DataFrame, meta: Mapping[str, Any]) -> None:
     """Write the table and, last, ``store.json``. ``meta`` holds at least ``splits``."""
-    table[list(COLUMNS)].astype(dict(COLUMNS)).to_parquet(folder / "faces.parquet", index=False)
+    numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
+    ordered = table[list(COLUMNS)].astype(numbers)
+    for name in COLUMNS.keys() - numbers.keys():
+        # Not astype("str"): before pandas 3 that makes the text "None" of a missing value.
+        ordered[name] = table[name].astype(object).where(table[name].notna(), None)
+    ordered.to_parquet(folder / "faces.parquet", index=False)
     write_json(folder / "store.json", {"schema": SCHEMA, **meta})
 
 
