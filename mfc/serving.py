@@ -118,11 +118,11 @@ def _decode(image: Any, row: int, side: int) -> npt.NDArray[np.uint8]:
                 warnings.simplefilter("ignore")  # Pillow's own, laxer limit on the size
                 picture = Image.open(io.BytesIO(data), formats=FORMATS)
             if picture.width * picture.height > MAX_PIXELS:
-                raise BadImage(
-                    row, f"{picture.width}×{picture.height} is more than {MAX_PIXELS // 10**6} megapixels"
-                )
+                raise Image.DecompressionBombError
             picture.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except Image.DecompressionBombError:
+            raise BadImage(row, f"has more than {MAX_PIXELS // 10**6} megapixels") from None
+        except (OSError, ValueError, SyntaxError):
             raise BadImage(row, "is no image that can be read (JPEG, PNG, WebP, GIF, BMP, TIFF)") from None
     resized = picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(resized)
