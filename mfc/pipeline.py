@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from mfc.config import (
     parse_seeds,
 )
 from mfc.errors import UserError
-from mfc.files import file_digest, write_json
+from mfc.files import file_digest, value_digest, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     from mfc.tracking import Run
 
 C = TypeVar("C")
+
+Row = dict[str, Any]
+"""Title, seed and metrics of one scored title."""
+
+PER_CALL = (".title_idx", ".seeds", ".device", ".register")
+"""Parameters that do not make scores incomparable."""
 
 CURRENT = "current.json"
 """Beside the pre-trained encoders: which one was made last."""
@@ -110,6 +116,7 @@ def preprocess(session: Session, run: Run) -> FaceStore:
         config, _corpus(session, run), _store_path(session, config.store), run, session.where.overwrite
     )
     _log_dataset(run, store, "preprocess")
+    run.tags({"corpus": store.fingerprint})
     return store
 
 
@@ -125,6 +132,7 @@ def pretrain(session: Session, run: Run) -> Path:
     config = session.config(Pretrain)
     store = _store(session, run, config.store)
     _log_dataset(run, store, "training")
+    run.tags({"recipe": "none", "seed": str(config.seed), "corpus": store.fingerprint})
     folder = stage.run(config, store, session.paths.pretrained, run)
     about = "Pre-trained on the characters of the train titles."
     _adopt(session, run, folder, about, config.register, {"corpus": store.fingerprint}, store.crops[:2])
@@ -180,9 +188,7 @@ def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
         _log_dataset(child, store, "evaluation", title)
         return stage.run(config, store, encoder, title, seed, child)
 
-    scores = list(_per_title(session, run, config, store, one, nested=nested))
-    _keep_scores(session, "evaluate", config.split, scores)
-    return scores
+    return _per_title(session, run, config, store, one, nested=nested)
 
 
 def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
@@ -209,18 +215,23 @@ def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
             child.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {alias}")
         return score
 
-    scores = list(_per_title(session, run, config, store, one, nested=nested))
-    _keep_scores(session, "finetune", config.split, scores)
-    return scores
+    return _per_title(session, run, config, store, one, nested=nested)
 
 
 def report(session: Session, run: Run) -> Summary:
+    """The table of the scores that `evaluate` and `finetune` left behind."""
+    split = session.config(Finetune).split
+    before, after = (_kept_scores(session, name, split, run) for name in ("evaluate", "finetune"))
+    return _report(session, run, before, after)
+
+
+def _report(session: Session, run: Run, before: list[Row], after: list[Row]) -> Summary:
+    import pandas as pd
+
     from mfc.stages import report as stage
 
-    config = session.config(Report)
-    split = session.config(Finetune).split
-    before, after = (_kept_scores(session, name, split) for name in ("evaluate", "finetune"))
-    return stage.run(config, before, after, f"{session.experiment.name}, {split} titles", run)
+    caption = f"{session.experiment.name}, {session.config(Finetune).split} titles"
+    return stage.run(session.config(Report), pd.DataFrame(before), pd.DataFrame(after), caption, run)
 
 
 def compare(session: Session, run: Run) -> str:
@@ -250,9 +261,8 @@ def main(session: Session, run: Run) -> Summary:
         statistics(session, child)
     with _step(session, run, "pretrain") as child:
         pretrain(session, child)
-    evaluate(session, run, nested=True)
-    finetune(session, run, nested=True)
-    return report(session, run)
+    before, after = evaluate(session, run, nested=True), finetune(session, run, nested=True)
+    return _report(session, run, [_row(score) for score in before], [_row(score) for score in after])
 
 
 def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]:
@@ -343,12 +353,13 @@ def _per_title(
     one: Callable[[str, int, Run], TitleScore],
     *,
     nested: bool,
-) -> Iterator[TitleScore]:
+) -> list[TitleScore]:
     """Score each title and seed in a child run; a single one in the run itself."""
     stage = type(config).__name__.lower()
     titles, seeds = _titles(store, config), parse_seeds(config.seeds)
     recipe = config.recipe if isinstance(config, Finetune) else "none"
     single = len(titles) * len(seeds) == 1 and not nested
+    scores: list[TitleScore] = []
     for title in titles:
         for seed in seeds:
             tags = {"title": title, "recipe": recipe, "seed": str(seed), "corpus": store.fingerprint}
@@ -363,7 +374,13 @@ def _per_title(
             run.say(
                 f"{stage} {title}: accuracy {score.metrics['accuracy']:.3f}, NMI {score.metrics['nmi']:.3f}"
             )
-            yield score
+            scores.append(score)
+            _keep_score(session, stage, config.split, score)
+    if len(scores) > 1 and not nested:
+        means = {m: sum(s.metrics[m] for s in scores) / len(scores) for m in ("accuracy", "nmi")}
+        run.metrics({f"mean/{name}": value for name, value in means.items()})
+        run.say(f"{stage}: mean accuracy {means['accuracy']:.3f}, mean NMI {means['nmi']:.3f}")
+    return scores
 
 
 def _log_dataset(run: Run, store: FaceStore, context: str, title: str = "") -> None:
@@ -376,19 +393,24 @@ def _scores_path(session: Session, stage: str, split: str) -> Path:
     return session.paths.root / f"{stage}-{split}.json"
 
 
-def _keep_scores(session: Session, stage: str, split: str, scores: list[TitleScore]) -> None:
-    """Remember scores for `report`; a title and seed scored again replaces what was there."""
+def _row(score: TitleScore) -> Row:
+    return {"title": score.title, "seed": score.seed, **score.metrics}
+
+
+def _keep_score(session: Session, stage: str, split: str, score: TitleScore) -> None:
+    """Remember a score for `report`; a title and seed scored again replaces what was there."""
     path = _scores_path(session, stage, split)
-    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    new = [{"title": s.title, "seed": s.seed, **s.metrics} for s in scores]
-    done = {(row["title"], row["seed"]) for row in new}
-    write_json(path, [row for row in old if (row["title"], row["seed"]) not in done] + new)
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows = [row for row in rows if (row["title"], row["seed"]) != (score.title, score.seed)]
+    parameters = {k: v for k, v in stage_params(session, stage).items() if not k.endswith(PER_CALL)}
+    write_json(path, [*rows, {**_row(score), "parameters": value_digest(parameters)}])
 
 
-def _kept_scores(session: Session, stage: str, split: str) -> pd.DataFrame:
-    import pandas as pd
-
+def _kept_scores(session: Session, stage: str, split: str, run: Run) -> list[Row]:
     path = _scores_path(session, stage, split)
     if not path.is_file():
         raise UserError(f"no {stage} scores of the {split} titles yet: run `mfc {stage}` or `mfc main` first")
-    return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
+    if len({row["parameters"] for row in rows}) > 1:
+        run.say(f"report: the {stage} scores in {path} were made with different parameters")
+    return rows
