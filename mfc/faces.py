@@ -135,9 +135,10 @@ def stretch(image: Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
         image = image.convert("RGB")
     if channels == 1:
         image = image.convert("L")
-    values = np.asarray(image.resize((size, size), images.Resampling.BILINEAR))
-    # A grey picture is stretched once and copied to the three channels, as converting it first would give.
-    return np.broadcast_to(values.reshape(size, size, -1), (size, size, channels))
+    image = image.resize((size, size), images.Resampling.BILINEAR)
+    if image.mode == "L" and channels == 3:  # stretched once, as three equal channels would be
+        image = images.merge("RGB", (image, image, image))
+    return np.asarray(image).reshape(size, size, channels)
 
 
 @contextlib.contextmanager
@@ -165,7 +166,7 @@ def new_store(path: Path) -> Iterator[Path]:
         raise
 
 
-def new_crops(folder: Path, n: int, size: int, channels: int) -> npt.NDArray[np.uint8]:
+def new_crops(folder: Path, n: int, size: int, channels: int) -> np.memmap:
     """``crops.npy`` for ``n`` faces, writable and memory mapped, all zero."""
     return np.lib.format.open_memmap(
         folder / "crops.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, channels)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,8 @@ class Target:
     """Where the workers write."""
 
     crops: Path
+    offset: int
+    """Bytes before the first crop."""
     size: int
     channels: int
     exports: Path | None
@@ -109,12 +111,12 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
             f"preprocess: {n:,} faces on {len(tasks):,} pages of {len(books)} titles, up to {jobs} processes"
         )
 
-        new_crops(folder, n, config.size, channels)
+        offset = new_crops(folder, n, config.size, channels).offset
         exports = folder / EXPORT_FOLDER if config.export_crops else None
         if exports:  # the reference makes a folder before it looks at the size of a face
             for character in table["character_id"].unique():
                 (exports / character).mkdir(parents=True)
-        target = Target(folder / "crops.npy", config.size, channels, exports)
+        target = Target(folder / "crops.npy", offset, config.size, channels, exports)
         crop_boxes, reasons = np.zeros((n, 4), np.int32), np.full(n, None, object)
         for page in progress(_cut(tasks, target, executor), label="preprocess: pages", total=len(tasks)):
             problems += _problems_of(page)
@@ -316,14 +318,15 @@ def _cut(tasks: list[PageTask], target: Target, executor: ProcessPoolExecutor | 
 
 
 def _cut_pages(work: tuple[list[PageTask], Target]) -> list[PageDone]:
-    """Cut some pages into the crops file, which is mapped only as long: memory stays bounded."""
+    """Cut some pages into the crops file."""
     tasks, target = work
-    crops = np.lib.format.open_memmap(target.crops, mode="r+")
-    return [cut_page(task, crops, target) for task in tasks]
+    # Plain writes: mapped pages would each be zeroed and faulted in before they are overwritten.
+    with target.crops.open("r+b") as file:
+        return [_cut_page(task, file, target) for task in tasks]
 
 
-def cut_page(task: PageTask, crops: npt.NDArray[np.uint8], target: Target) -> PageDone:
-    """Decode a page and write its faces to their rows of ``crops`` (n, S, S, C)."""
+def _cut_page(task: PageTask, file: BinaryIO, target: Target) -> PageDone:
+    """Decode a page and write its faces to their rows of the crops."""
     nothing = (None,) * len(task.boxes)
     try:
         page = read_page(task.path)
@@ -349,7 +352,9 @@ def cut_page(task: PageTask, crops: npt.NDArray[np.uint8], target: Target) -> Pa
             crop_boxes.append(None)
             continue
         cut = page.crop((left, top, right, bottom))
-        crops[row] = stretch(cut, target.size, target.channels)
+        crop = stretch(cut, target.size, target.channels)
+        file.seek(target.offset + row * crop.nbytes)
+        file.write(crop.data)
         if target.exports:
             cut.save(target.exports / export, compress_level=1)
         crop_boxes.append(crop_box)
