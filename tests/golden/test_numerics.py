@@ -75,10 +75,8 @@ def test_nmi_equals_the_reference_except_where_it_is_undefined(golden: Path) -> 
         recorded = case["nmi_score"]
         if "value" in recorded:
             assert nmi(y_true, y_pred) == pytest.approx(recorded["value"], abs=1e-9), case["name"]
-            if case["nmi_from_definition"] is not None:
-                assert nmi(y_true, y_pred) == pytest.approx(case["nmi_from_definition"], abs=1e-9), case[
-                    "name"
-                ]
+            if (defined := case["nmi_from_definition"]) is not None:
+                assert nmi(y_true, y_pred) == pytest.approx(defined, abs=1e-9), case["name"]
         elif len(y_true) == len(y_pred) > 0 and len(set(y_true)) == len(set(y_pred)) == 1:
             assert nmi(y_true, y_pred) == 1, case["name"]
         else:
@@ -95,7 +93,7 @@ def test_the_evaluator_reports_these_two(golden: Path) -> None:
 
 
 def load_constraints(file: Path) -> SimpleNamespace:
-    """The arrays of a case. Where a file has matrices with ``…links_in_window_only``, those take their place."""
+    """The arrays of a case. Matrices ``…links_in_window_only``, where there are any, take their place."""
     with np.load(file, allow_pickle=False) as arrays:
         case = SimpleNamespace(**{name: arrays[name] for name in arrays.files})
     case.exact = not hasattr(case, "matrix_after_propagation_links_in_window_only")
@@ -134,7 +132,7 @@ def test_constraint_matrices_equal_the_reference(constraint_file: Path) -> None:
 
 
 def test_pairs_within_a_batch_equal_the_reference(constraint_file: Path) -> None:
-    """Positions, order and values exactly; of batches drawn from other matrices (see above) the own matrix's."""
+    """Positions, order and values exactly; where the recorded pairs differ (see above), the matrix's own."""
     case = load_constraints(constraint_file)
     found = build_constraints(case.features, case.pages, case.frames, **case.options)
     suffixes = [name.removeprefix("batch_index") for name in vars(case) if name.startswith("batch_index")]
