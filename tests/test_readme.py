@@ -1,0 +1,99 @@
+"""The commands and the code that the README shows are run here, in order, in a fresh clone.
+
+Each line of a ``bash`` block is run as it stands, or has a row below that says what is run in its place.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT, Clone
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What the README shows → what is run for it. The demo experiment takes minutes, so the tiny one, of the same
+# parts, stands in; test_literal_commands.py runs two of the literal ones. Empty: nothing can be run.
+INSTEAD = {
+    "make demo": "make demo EXPERIMENT=tiny",
+    "make test": "make check",  # it is what runs this
+    "make ui": "",  # a server that does not end; tests/test_tracking.py starts one
+    "source activate.sh": "",  # put before each of the following lines
+    "mlflow run . -P experiment=demo": "mlflow run . -P experiment=tiny",
+    "export MANGA109_ROOT=/path/to/Manga109": "",
+    "mlflow run . -P experiment=paper": "",  # needs Manga109
+}
+
+
+def lines_of(language: str) -> list[str]:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+    lines = (line.split(" #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def before_manga109() -> list[str]:
+    """The bash lines up to the block that needs Manga109, and those after it."""
+    lines = lines_of("bash")
+    start = lines.index("export MANGA109_ROOT=/path/to/Manga109")
+    return lines[:start] + [line for line in lines[start:] if "mfc " in line]
+
+
+@pytest.mark.xdist_group("readme")
+def test_the_commands_work(clone: Clone) -> None:
+    """Every line exits with 0, one after the other, and the last one shows a paired difference."""
+    (clone.path / ".venv").symlink_to(ROOT / ".venv")
+    ran = []
+    for line in before_manga109():
+        command = INSTEAD.get(line, line)
+        if not command or command.startswith("make check"):
+            continue
+        if command.startswith(("mlflow run", "mfc")) and "tiny" not in command:
+            command = command.replace("--experiment demo", "--experiment tiny")
+            if command.startswith("mlflow"):
+                command += " -P experiment=tiny"
+        command = command.replace("title_idx=3", "title_idx=1")
+        if "RUN_A,RUN_B" in command:
+            command = command.replace("RUN_A,RUN_B", "$(two_runs)") + " --experiment tiny"
+        out = clone.succeed(f"{TWO_RUNS}\n[ ! -e .venv ] || source activate.sh >&2\n{command}")
+        ran.append((line, out))
+    assert [line for line, _ in ran if line.startswith("mlflow run . -e")]
+    assert "| finetune | test/accuracy |" in ran[-1][1]
+
+
+TWO_RUNS = """two_runs() { python - <<'END'
+from mlflow import MlflowClient
+client = MlflowClient("sqlite:///mlflow.db")
+ids = [e.experiment_id for e in client.search_experiments()]
+runs = client.search_runs(ids, "tags.stage = 'main' and attributes.status = 'FINISHED'")
+print(",".join(run.info.run_id for run in runs[:2]))
+END
+}"""
+
+
+def test_every_exception_is_still_in_the_readme() -> None:
+    """No row above is left over from an older README."""
+    assert set(INSTEAD) <= set(lines_of("bash"))
+
+
+@pytest.mark.xdist_group("tiny")
+def test_the_python_lines_work(tiny: Clone) -> None:
+    """The five lines that load the registered model give embeddings of two pictures."""
+    code = "\n".join(lines_of("python"))
+    assert "load_model" in code
+    tiny.succeed(
+        "python - <<'END'\n"
+        "from PIL import Image\n"
+        "for name in ('face1.png', 'face2.png'): Image.new('L', (80, 90), 200).save(name)\n"
+        f"{code}\n"
+        "assert embeddings.shape == (2, 512), embeddings.shape\n"
+        "END"
+    )
+
+
+def test_linked_files_exist() -> None:
+    """Every relative link of the README leads somewhere."""
+    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert links
+    assert not missing
