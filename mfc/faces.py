@@ -8,10 +8,11 @@ torch is imported inside the functions that use it, so that processes that only 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
+import os
 import queue
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
@@ -150,9 +152,13 @@ def new_store(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # of runs that were killed
+        process = stale.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(stale, ignore_errors=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder.mkdir()
     try:
-        folder.chmod(0o755)
         yield folder
         if not (folder / "store.json").is_file():
             raise RuntimeError("the block must call finish_store")
@@ -299,7 +305,7 @@ def transform(
     stretched to it first, bilinear with antialiasing, within one level of Pillow.
     """
     crops = _stretch(crops, resized_side(image_size))
-    work = _transform_on_cpu if crops.device.type == "cpu" else _transform_whole_batch
+    work = _transform_on_cpu if crops.is_cpu else _transform_whole_batch
     return work(crops, choices, image_size, mean, std).permute(0, 3, 1, 2)
 
 
@@ -309,8 +315,10 @@ def _stretch(crops: torch.Tensor, side: int) -> torch.Tensor:
 
     if crops.shape[1] == side or not len(crops):
         return crops
+    if not (crops.is_cpu or crops.is_cuda):  # not every device can antialias
+        return _stretch(crops.cpu(), side).to(crops.device)
     images = crops.permute(0, 3, 1, 2)
-    if crops.device.type != "cpu":  # only the CPU interpolates bytes
+    if crops.is_cuda:  # only the CPU interpolates bytes
         images = images.float()
     images = functional.interpolate(
         images, (side, side), mode="bilinear", antialias=True, align_corners=False

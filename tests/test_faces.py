@@ -156,6 +156,17 @@ def test_a_failed_store_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> N
     assert len(open_store(tmp_path / "faces").crops) == 2
 
 
+def test_the_remains_of_a_killed_run_are_cleared_away(tmp_path: Path) -> None:
+    """A killed run leaves gigabytes; the next one removes them, but not those of a run that goes on."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, 1):
+        (tmp_path / f".faces.{process}.part").mkdir()
+        (tmp_path / f".faces.{process}.part" / "crops.npy").write_bytes(b"x")
+    make_store(tmp_path / "faces")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".faces.1.part", "faces"]
+
+
 def test_the_selection_holds_declared_kept_faces_with_sorted_classes(tmp_path: Path) -> None:
     """Others by choice, undeclared and dropped ones never; labels follow the sorted ids."""
     store = make_store(tmp_path / "faces")

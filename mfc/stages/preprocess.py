@@ -100,37 +100,21 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
         return found
 
     jobs = config.jobs or available_cores()
-    channels = 3 if config.color else 1
     with _workers(jobs) as executor, new_store(store) as folder:
         books = _read_books(corpus, splits, executor)
         table, tasks, problems = _plan(corpus, books, splits, config)
         _stop_if_strict(problems, config)
-        n = sum(len(task.rows) for task in tasks)
-        _check_disk(store, n * config.size**2 * channels)
+        if table.empty:
+            raise UserError(f"{root / config.annotations}: no page of the titles in use has a face")
+        target = _prepare(folder, table, tasks, config)
         log.say(
-            f"preprocess: {n:,} faces on {len(tasks):,} pages of {len(books)} titles, up to {jobs} processes"
+            f"preprocess: {len(table):,} faces on {len(tasks):,} pages of {len(books)} titles, "
+            f"up to {jobs} processes"
         )
-
-        offset = new_crops(folder, n, config.size, channels).offset
-        exports = folder / EXPORT_FOLDER if config.export_crops else None
-        if exports:  # the reference makes a folder before it looks at the size of a face
-            for character in table["character_id"].unique():
-                (exports / character).mkdir(parents=True)
-        target = Target(folder / "crops.npy", offset, config.size, channels, exports)
-        crop_boxes, reasons = np.zeros((n, 4), np.int32), np.full(n, None, object)
-        for page in progress(_cut(tasks, target, executor), label="preprocess: pages", total=len(tasks)):
-            problems += _problems_of(page)
-            _stop_if_strict(problems, config)
-            for row, box in zip(page.task.rows, page.crop_boxes, strict=True):
-                if box is None:
-                    reasons[row] = page.drop_reason
-                else:
-                    crop_boxes[row] = box
-        _enter(table, crop_boxes, reasons)
+        problems += _fill(tasks, target, table, executor, config)
         if not table["row"].notna().any():
             first = problems[0]["detail"] if problems else f"none is larger than {config.min_side} pixels"
             raise UserError(f"{root}: none of {len(table)} faces could be cut; the first reason: {first}")
-        _close_gaps(folder, reasons)
         counts = {
             "titles": len(books),
             "pages": sum(len(book.pages) for book in books),
@@ -139,16 +123,21 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
         }
         pages = {book.title: len(book.pages) for book in books}
         finish_store(folder, table, {**wanted, "counts": counts, "pages": pages, "problems": problems})
-    result = open_store(store)
-    dropped = result.table["drop_reason"].value_counts()
+    made = open_store(store)
+    _say_what_came_of_it(made, log)
+    return made
+
+
+def _say_what_came_of_it(store: FaceStore, log: Log) -> None:
+    dropped = store.table["drop_reason"].value_counts()
     why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
-    log.say(f"preprocess: {len(result.crops):,} faces kept in {store}; dropped: {why}")
+    log.say(f"preprocess: {len(store.crops):,} faces kept in {store.path}; dropped: {why}")
+    problems = store.meta["problems"]
     if problems:
         counted = Counter(problem["kind"] for problem in problems)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counted.items())
-        where = f"listed in {store / 'store.json'}; the first: {problems[0]['detail']}"
+        where = f"listed in {store.path / 'store.json'}; the first: {problems[0]['detail']}"
         log.say(f"preprocess: {len(problems)} problems ({kinds}), {where}")
-    return result
 
 
 def available_cores() -> int:
@@ -300,13 +289,45 @@ def _stop_if_strict(problems: list[dict[str, Any]], config: Preprocess) -> None:
         raise UserError(f"{problems[0]['detail']}; mend it, or go on without it by --strict false")
 
 
-def _check_disk(store: Path, size: int) -> None:
-    free = shutil.disk_usage(store.parent).free
-    if size > free:
+def _prepare(folder: Path, table: pd.DataFrame, tasks: list[PageTask], config: Preprocess) -> Target:
+    """Make the files and folders that the workers fill; `UserError` when the disk is too small."""
+    n, channels = sum(len(task.rows) for task in tasks), 3 if config.color else 1
+    needed, free = n * config.size**2 * channels, shutil.disk_usage(folder).free
+    if needed > free:
         raise UserError(
-            f"{store} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: choose another --store, a "
-            "smaller --size or --color false"
+            f"the face store needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: choose another "
+            "--store, a smaller --size or --color false"
         )
+    offset = new_crops(folder, n, config.size, channels).offset
+    exports = folder / EXPORT_FOLDER if config.export_crops else None
+    if exports:  # the reference makes a folder before it looks at the size of a face
+        for character in table["character_id"].unique():
+            (exports / character).mkdir(parents=True)
+    return Target(folder / "crops.npy", offset, config.size, channels, exports)
+
+
+def _fill(
+    tasks: list[PageTask],
+    target: Target,
+    table: pd.DataFrame,
+    executor: ProcessPoolExecutor | None,
+    config: Preprocess,
+) -> list[dict[str, Any]]:
+    """Cut all pages, enter into the table what came of each face, and close the gaps of lost ones."""
+    n = sum(len(task.rows) for task in tasks)
+    crop_boxes, reasons = np.zeros((n, 4), np.int32), np.full(n, None, object)
+    problems: list[dict[str, Any]] = []
+    for page in progress(_cut(tasks, target, executor), label="preprocess: pages", total=len(tasks)):
+        problems += _problems_of(page)
+        _stop_if_strict(problems, config)
+        for row, box in zip(page.task.rows, page.crop_boxes, strict=True):
+            if box is None:
+                reasons[row] = page.drop_reason
+            else:
+                crop_boxes[row] = box
+    _enter(table, crop_boxes, reasons)
+    _close_gaps(target.crops, reasons)
+    return problems
 
 
 def _cut(tasks: list[PageTask], target: Target, executor: ProcessPoolExecutor | None) -> Iterator[PageDone]:
@@ -412,15 +433,15 @@ def _enter(table: pd.DataFrame, crop_boxes: npt.NDArray[np.int32], reasons: npt.
     table["drop_reason"] = why
 
 
-def _close_gaps(folder: Path, reasons: npt.NDArray[np.object_]) -> None:
+def _close_gaps(path: Path, reasons: npt.NDArray[np.object_]) -> None:
     """Copy the crops without the rows of faces that could not be cut, a slice at a time."""
     rows = np.flatnonzero([reason is None for reason in reasons])
     if len(rows) == len(reasons):
         return
-    path, full = folder / "crops.npy", folder / "crops_with_gaps.npy"
+    full = path.with_suffix(".full")
     path.rename(full)
     crops = np.load(full, mmap_mode="r", allow_pickle=False)
-    compact = new_crops(folder, len(rows), crops.shape[1], crops.shape[3])
+    compact = new_crops(path.parent, len(rows), crops.shape[1], crops.shape[3])
     for start in range(0, len(rows), 256):
         compact[start : start + 256] = crops[rows[start : start + 256]]
     full.unlink()

@@ -274,6 +274,9 @@ def test_a_corpus_without_a_usable_face_makes_no_store(tmp_path: Path) -> None:
     ):
         make(root, tmp_path / "s")
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+    root = write_corpus(tmp_path / "no faces", page_xml(0, []), {})
+    with pytest.raises(UserError, match="no page of the titles in use has a face"):
+        make(root, tmp_path / "s")
 
 
 def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
