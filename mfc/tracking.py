@@ -355,7 +355,7 @@ def spool_root(work_dir: Path) -> Path:
 
 
 def replay(work_dir: Path, say: Callable[[str], None] | None = None) -> int:
-    """Send what earlier processes could not; returns how many runs were brought up to date.
+    """Send what earlier processes could not, below ``work_dir`` and its experiments; returns how many runs.
 
     A run whose process was killed is marked KILLED. Spools of processes that still live are left to them.
 
@@ -365,7 +365,8 @@ def replay(work_dir: Path, say: Callable[[str], None] | None = None) -> int:
     say = say or PrintLog().say
     mended = 0
     failed: list[str] = []
-    for folder in spools(spool_root(work_dir)):
+    waiting = [f for root in (work_dir, *work_dir.glob("*/")) for f in spools(spool_root(root))]
+    for folder in waiting:
         try:
             spool = Spool(folder)
         except Busy:
@@ -380,7 +381,7 @@ def replay(work_dir: Path, say: Callable[[str], None] | None = None) -> int:
             spool.close()
     if failed:
         raise UserError(
-            f"{spool_root(work_dir)}: not everything could be sent: {'; '.join(failed)}; "
+            f"{work_dir}: not everything could be sent: {'; '.join(failed)}; "
             "start the tracking server and repeat `mfc replay`"
         )
     return mended
@@ -423,6 +424,7 @@ class Run:
         )
         self._told_artwork = False
         self._unfinished: list[Sender] = []
+        self._opened: set[str] = set()
         self._spool = self._open_spool()
         self._sender = Sender(self._spool, _Courier(self.id, uri, self.say), self.say, name=label)
         self._system = _SystemMetrics(self)
@@ -511,7 +513,8 @@ class Run:
         picture.save(path, format="PNG")
         if step is None:
             path.rename(path.with_name(f"{Path(key).name}.png"))
-            self._append_artifact(str(Path(kept).with_name(f"{Path(key).name}.png")), str(Path(key).parent))
+            kept = Path(kept).with_name(f"{Path(key).name}.png").as_posix()
+            self._append_artifact(kept, Path(key).parent.as_posix())
         else:
             now = int(time.time() * 1000)
             self._spool.append({"kind": "image", "file": kept, "key": key, "step": step, "time": now})
@@ -555,16 +558,13 @@ class Run:
     ) -> Iterator[Run]:
         """A run nested below this one, for the length of the block.
 
-        When this run was resumed, an unfinished child of the same name is resumed too. The end of the block
-        does not wait for a server that went away; the parent's end does.
+        When this run was resumed, an unfinished child of the same name and tags is resumed too. The end of
+        the block does not wait for a server that went away; the parent's end does.
         """
         client = MlflowClient(self._uri)
-        existing = self._unfinished_child(client, name) if self._joined else None
-        own_tags = {
-            **_context_tags(),
-            **_clean_tags({"stage": stage, **(tags or {})}),
-            "mlflow.parentRunId": self.id,
-        }
+        told_tags = _clean_tags({"stage": stage, **(tags or {})})
+        existing = self._unfinished_child(client, name, told_tags) if self._joined else None
+        own_tags = {**_context_tags(), **told_tags, "mlflow.parentRunId": self.id}
         opened = _insist(
             lambda: (
                 existing
@@ -587,6 +587,7 @@ class Run:
             joined=existing is not None,
             label=name,
         )
+        self._opened.add(run.id)
         run._told_artwork = self._told_artwork
         with run._life(limit=min(10.0, patience()), waits_later=self._unfinished):
             run.params(params or {})
@@ -643,10 +644,13 @@ class Run:
                 f"`mfc replay --work_dir {shlex.quote(str(self._work_dir))}`"
             )
 
-    def _unfinished_child(self, client: MlflowClient, name: str) -> MlflowRun | None:
-        below = _children(client, self._experiment_id, self.id)
-        found = [r for r in below if r.info.run_name == name and r.info.status != "FINISHED"]
-        return found[0] if found else None
+    def _unfinished_child(self, client: MlflowClient, name: str, tags: Mapping[str, str]) -> MlflowRun | None:
+        """A child that an earlier process left, with the same name, stage, title, seed and so on."""
+        for run in _children(client, self._experiment_id, self.id):
+            same = run.info.run_name == name and tags.items() <= run.data.tags.items()
+            if same and run.info.status != "FINISHED" and run.info.run_id not in self._opened:
+                return run
+        return None
 
     def _put(self, artifact: str, write: Callable[[Path], Any]) -> None:
         target = Path(artifact)

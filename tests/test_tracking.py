@@ -481,6 +481,28 @@ def test_a_resumed_run_has_each_step_once(
     assert steps == [0, 1]
 
 
+def test_only_the_same_child_is_resumed(
+    folder: Path, local: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same name but another stage or seed is another run; so is one that this process opened itself."""
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        open_run(folder) as run,
+        run.child("AkaiTori", stage="finetune", tags={"seed": 0}) as first,
+    ):
+        raise KeyboardInterrupt
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.id)
+    ids = []
+    with open_run(folder) as again:
+        for stage, seed in [("evaluate", 0), ("finetune", 1), ("finetune", 0), ("finetune", 0)]:
+            with again.child("AkaiTori", stage=stage, tags={"seed": seed}) as child:
+                ids.append(child.id)
+        with again.child("twin", stage="s") as one, again.child("twin", stage="s") as other:
+            assert one.id != other.id
+    assert [known == first.id for known in ids] == [False, False, True, False]
+    assert len({*ids}) == 4
+
+
 def test_two_processes_cannot_write_one_run(
     folder: Path, local: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -598,7 +620,7 @@ def test_patience_has_an_end(
         assert f"`mfc replay --work_dir {folder}/work`" in told
         assert "Traceback" not in told
         server.start("/health")
-        assert tracking.replay(folder / "work") == 1
+        assert tracking.replay(folder) == 1  # also from the folder above, as `mfc replay` does
         client = MlflowClient(server.url)
         assert history(client, run.id, "m") == [(0, 1.0)]
         assert client.get_run(run.id).info.status == "FINISHED"
