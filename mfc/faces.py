@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
@@ -150,6 +149,8 @@ def new_store(path: Path) -> Iterator[Path]:
     The block writes ``crops.npy`` there and calls `finish_store`. A store that was at ``path`` is replaced;
     when the block fails, it is untouched and nothing is left behind.
     """
+    import psutil  # type: ignore[import-untyped]
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # of runs that were killed
