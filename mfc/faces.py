@@ -134,10 +134,15 @@ def stretch(image: Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
 
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    if channels == 1:
-        image = image.convert("L")
+    if image.mode == "RGB":
+        red, green, blue = image.split()
+        # Scans are often grey in three channels: stretching one of them gives the same.
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            image = red
+        elif channels == 1:
+            image = image.convert("L")
     image = image.resize((size, size), images.Resampling.BILINEAR)
-    if image.mode == "L" and channels == 3:  # stretched once, as three equal channels would be
+    if image.mode == "L" and channels == 3:
         image = images.merge("RGB", (image, image, image))
     return np.asarray(image).reshape(size, size, channels)
 

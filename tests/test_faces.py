@@ -34,6 +34,7 @@ from mfc.faces import (
     page_and_frame_codes,
     resized_side,
     select,
+    stretch,
     transform,
 )
 
@@ -289,6 +290,21 @@ def test_the_device_path_equals_the_cpu_path(n: int, channels: int, gamma: float
     fast = transform(crops, choices, image_size=28, mean=MEAN, std=STD)
     whole = module._transform_whole_batch(crops, choices, 28, MEAN, STD).permute(0, 3, 1, 2)
     torch.testing.assert_close(whole.expand(n, 3, 28, 28), fast, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "CMYK", "grey RGB"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stretching_equals_converting_first(mode: str, channels: int) -> None:
+    """The short way for grey pictures gives what Pillow gives for three equal channels."""
+    values = np.random.default_rng(0).integers(0, 256, (50, 41, 3), dtype=np.uint8)
+    image = Image.fromarray(values)
+    image = image.convert("L").convert("RGB") if mode == "grey RGB" else image.convert(mode)
+    expected = image if channels == 1 and mode == "L" else image.convert("RGB")
+    expected = expected.convert("L") if channels == 1 else expected
+    result = stretch(image, 32, channels)
+    assert result.shape == (32, 32, channels)
+    wanted = np.asarray(expected.resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(result, wanted.reshape(32, 32, channels))
 
 
 def test_evaluation_takes_the_centre() -> None:
