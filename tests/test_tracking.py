@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if key.startswith("MLFLOW_"):
             monkeypatch.delenv(key)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that what `connect` exports is taken back
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(None)
@@ -587,7 +587,6 @@ def test_a_killed_client_and_a_lost_server_lose_nothing(
         assert "in use by a living process" in said[0]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with pytest.raises(UserError, match="repeat `mfc replay`"):
             tracking.replay(folder / "work")
         server.start("/health")
@@ -607,7 +606,6 @@ def test_patience_has_an_end(
     with TrackingServer(tmp_path / "server") as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
         monkeypatch.setenv("MFC_TRACKING_PATIENCE", "2")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with open_run(folder) as run:
             server.kill()
             run.metrics({"m": 1.0}, 0)
