@@ -75,6 +75,20 @@ def listed_faces(golden: Path) -> list[dict[str, Any]]:
     return [face for face in crops["faces"] if face["book"] in titles]
 
 
+def test_every_annotated_face_is_read_as_recorded(golden: Path, corpus: Corpus) -> None:
+    """All titles, also those in no list: ids, boxes, page numbers and the page sizes of the XML."""
+    crops = read(golden, "crops.json")
+    mine = [
+        (title, page.index, face.face_id, face.character_id, list(face.box), [page.width, page.height])
+        for title in corpus.titles
+        for page in corpus.read_book(title).pages
+        for face in page.faces
+    ]
+    names = ("book", "page", "face", "character", "bbox", "page_size_xml")
+    assert mine == [tuple(face[name] for name in names) for face in crops["faces"]]
+    assert len(mine) == crops["counts"]["annotated"]
+
+
 def test_the_store_has_the_recorded_faces_in_the_recorded_order(golden: Path, store: FaceStore) -> None:
     """Every annotated face of the listed titles, in book, page and XML order, with its ids as texts."""
     recorded = listed_faces(golden)
@@ -91,7 +105,9 @@ def test_the_same_faces_are_kept_and_cut_alike(golden: Path, store: FaceStore) -
     boxes = store.table[["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]]
     recorded = listed_faces(golden)
     assert store.table["row"].notna().tolist() == [face["kept"] for face in recorded]
-    assert store.table["row"].dropna().tolist() == list(range(len(store.crops)))
+    assert store.table["row"].dropna().tolist() == list(range(read(golden, "crops.json")["counts"]["kept"]))
+    reasons = [reason if isinstance(reason, str) else None for reason in store.table["drop_reason"]]
+    assert reasons == [face.get("reason") for face in recorded]
     for face, (_, box) in zip(recorded, boxes.iterrows(), strict=True):
         path = (folder / face["character"] / face["face"]).with_suffix(".png")
         assert path.exists() == face["kept"], face
