@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 MAX_ITERATIONS = 300
-POLISHED = 5
-"""So many of the best restarts are finished by scikit-learn in full dimension."""
-BATCH_BYTES = 1 << 24
+FINISHED = 5
+"""So many of the best restarts are refined by exchanges and then in full dimension."""
+BATCH_BYTES = 1 << 22
 """Size of the largest array of a batch of restarts; about what a processor's cache holds."""
 BATCH_BYTES_CUDA = 1 << 30
 MATRIX_BYTES = 1 << 30
@@ -39,15 +39,25 @@ class KMeansResult:
 
 
 def kmeans(
-    features: NDArray[np.float32], n_clusters: int, *, n_init: int = 1000, seed: int = 0, device: str = "cpu"
+    features: NDArray[np.float32],
+    n_clusters: int,
+    *,
+    n_init: int = 1000,
+    seed: int = 0,
+    device: str = "cpu",
+    exchange: bool = True,
 ) -> KMeansResult:
-    """Lloyd's algorithm from greedy k-means++ starts (Arthur and Vassilvitskii, SODA 2007, as scikit-learn
-    does).
+    """The least inertia that many runs of Lloyd's algorithm find, each from a greedy k-means++ start.
 
-    Squared distances D of all points are computed once. A centre is the mean of its points, so for a cluster
-    C the squared distance of point i to its centre is Σ_{j∈C} D_ij / |C| - Σ_{j,k∈C} D_jk / 2|C|²: exact,
-    without coordinates. An iteration then only adds and subtracts the rows of D of the points that moved, for
-    many restarts at a time. The best few are finished by scikit-learn in full dimension.
+    The algorithms are scikit-learn's (`KMeans`; Lloyd, 1982; Arthur and Vassilvitskii, SODA 2007), computed
+    another way. A centre is the mean of its points, so with D the squared distances of all points, the
+    squared distance of point i to the centre of a cluster C is Σ_{j∈C} D_ij / |C| - Σ_{j,k∈C} D_jk / 2|C|²:
+    exact, without coordinates. D is computed once; an iteration adds up its rows, for many restarts at once.
+
+    The best few restarts are then improved by exchanges: single points move while that lowers the inertia
+    (Hartigan, "Clustering Algorithms", 1975; Telgarsky and Vattani, AISTATS 2010). Lloyd's algorithm alone
+    misses these moves, the more so in high dimension, where a point draws its own centre near. At last
+    scikit-learn finishes them in full dimension.
 
     Args:
         features: (n, d) floating point.
@@ -55,6 +65,7 @@ def kmeans(
         n_init: restarts.
         seed: equal seeds give equal results on one kind of device.
         device: of torch, e.g. ``"cpu"`` or ``"cuda"``.
+        exchange: False leaves the exchanges out, as the reference does.
 
     Raises:
         UserError: when there are fewer points than clusters, or a number is below 1.
@@ -72,11 +83,12 @@ def kmeans(
     if 4 * n * n > MATRIX_BYTES:
         best = _polish(features, n_clusters, "k-means++", n_init, seed)
     else:
-        starts = _best_restarts(features, n_clusters, n_init, seed, device)
-        centres = (_centres(features, labels, n_clusters) for labels in starts)
-        best = min(
-            (_polish(features, n_clusters, c, 1, seed) for c in centres), key=lambda result: result.inertia
-        )
+        candidates = _best_restarts(features, n_clusters, n_init, seed, device, exchange)
+        finished = [
+            _polish(features, n_clusters, _centres(features, labels, n_clusters), 1, seed)
+            for labels in candidates
+        ]
+        best = min(finished, key=lambda result: result.inertia)
     return KMeansResult(best.labels, best.inertia, best.centres, n_init)
 
 
@@ -101,11 +113,11 @@ def _polish(
 
 def _centres(features: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> NDArray[np.float32]:
     """Means of the clusters; one without points sits on the point that is farthest from its own centre."""
-    counts = np.bincount(labels, minlength=k)
-    sums = np.zeros((k, features.shape[1]))
-    np.add.at(sums, labels, features)
-    centres = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-    empty = np.flatnonzero(counts == 0)
+    centres = np.zeros((k, features.shape[1]), np.float32)
+    used = np.unique(labels)
+    for cluster in used:
+        centres[cluster] = features[labels == cluster].mean(axis=0, dtype=np.float64)
+    empty = np.setdiff1d(np.arange(k), used)
     if len(empty):
         away = np.square(features - centres[labels]).sum(axis=1)
         centres[empty] = features[np.argsort(-away, kind="stable")[: len(empty)]]
@@ -113,9 +125,9 @@ def _centres(features: NDArray[np.float32], labels: NDArray[np.int64], k: int) -
 
 
 def _best_restarts(
-    features: NDArray[np.float32], k: int, n_init: int, seed: int, device: str
-) -> NDArray[np.int64]:
-    """(best few, n) labels of the restarts with the least inertia, best first."""
+    features: NDArray[np.float32], k: int, n_init: int, seed: int, device: str, exchange: bool
+) -> list[NDArray[np.int64]]:
+    """Labels (n,) of the few restarts with the least inertia."""
     import torch
 
     n = len(features)
@@ -136,8 +148,12 @@ def _best_restarts(
             labels.append(found[0])
             inertia.append(found[1])
         every = torch.cat(inertia).cpu().numpy()
-        best = np.argsort(every, kind="stable")[:POLISHED]
-        return torch.cat(labels)[torch.from_numpy(best).to(device)].long().cpu().numpy()
+        best = torch.from_numpy(np.argsort(every, kind="stable")[:FINISHED]).to(device)
+        candidates = list(torch.cat(labels)[best].cpu().numpy())
+        if exchange:
+            table = distances.cpu().numpy()
+            candidates = [_exchange(table, found, k, tolerance) for found in candidates]
+        return candidates
 
 
 def _squared_distances(points: torch.Tensor) -> torch.Tensor:
@@ -150,8 +166,7 @@ def _squared_distances(points: torch.Tensor) -> torch.Tensor:
 
 
 def _greedy_start(distances: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Nearest of k centres, which are points drawn one after the other by their squared distance to the
-    others.
+    """Nearest of k centres: points, drawn one after the other by their squared distance to the ones before.
 
     Of several draws the one is kept that leaves the least inertia.
 
@@ -197,11 +212,12 @@ def _lloyd(
         counts, sums = _distance_sums(distances, labels, k)
         own = sums.gather(1, labels[:, None])[:, 0]
         within = torch.zeros_like(counts).scatter_add_(1, labels, own.double()) / 2
-        # sums becomes the squared distances to the centres; where there are no points, there is no centre.
-        sums.mul_((1 / counts).float()[:, :, None]).sub_((within / counts.square()).float()[:, :, None])
-        sums.masked_fill_(counts[:, :, None] == 0, torch.inf)
-        nearest, cluster = sums.min(dim=1)
-        moves = nearest < sums.gather(1, labels[:, None])[:, 0] - tolerance
+        # Squared distance to a centre: sums · factor + offset; to a cluster without points, infinite.
+        factor = (1 / counts).nan_to_num(posinf=0).float()
+        offset = (-within / counts.square()).nan_to_num(nan=torch.inf).float()
+        nearest, cluster = torch.addcmul(offset[:, :, None], sums, factor[:, :, None]).min(dim=1)
+        now = torch.addcmul(offset.gather(1, labels), own, factor.gather(1, labels))
+        moves = nearest < now - tolerance
         done = ~moves.any(dim=1)
         if iteration == MAX_ITERATIONS - 1:
             done[:] = True
@@ -227,3 +243,43 @@ def _distance_sums(
     start = counts.flatten().cumsum(0) - counts.flatten()
     sums = torch.nn.functional.embedding_bag(members, distances, start, mode="sum")
     return counts.double(), sums.view(restarts, k, n)
+
+
+def _exchange(
+    distances: NDArray[np.float32], labels: NDArray[np.int64], k: int, tolerance: float
+) -> NDArray[np.int64]:
+    """Move the point whose move lowers the inertia most, until none lowers it by more than ``tolerance``.
+
+    With S(C) the sum of the distances within C, half of which over |C| is its inertia, adding i to C costs
+    (Σ_{j∈C} D_ij - S(C) / |C|) / (|C| + 1); taking it out saves the same with |C| - 1 in place of |C| + 1.
+    """
+    labels = labels.copy()
+    n = len(labels)
+    counts = np.bincount(labels, minlength=k)
+    sums = np.stack([distances[labels == c].sum(axis=0, dtype=np.float64) for c in range(k)])
+    within = np.array([sums[c, labels == c].sum() / 2 for c in range(k)])
+    cost, saving = np.empty((k, n)), np.empty(n)
+
+    def refresh(c: int) -> None:
+        inside = labels == c
+        excess = sums[c] - within[c] / max(counts[c], 1)
+        cost[c] = np.where(inside, np.inf, excess / (counts[c] + 1))
+        saving[inside] = excess[inside] / max(counts[c] - 1, 1)
+
+    for c in range(k):
+        refresh(c)
+    while True:
+        gain = saving - cost.min(axis=0)
+        i = int(gain.argmax())
+        if gain[i] <= tolerance:
+            return labels
+        source, target = int(labels[i]), int(cost[:, i].argmin())
+        within[source] -= sums[source, i]
+        within[target] += sums[target, i]
+        sums[source] -= distances[i]
+        sums[target] += distances[i]
+        counts[source] -= 1
+        counts[target] += 1
+        labels[i] = target
+        refresh(source)
+        refresh(target)

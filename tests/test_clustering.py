@@ -47,13 +47,38 @@ def test_best_of_all_partitions_of_few_points() -> None:
     assert kmeans(features, 3, n_init=200).inertia == pytest.approx(best, rel=1e-5)
 
 
-@pytest.mark.parametrize("spread", [0.5, 1.0])
+@pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
 def test_not_worse_than_scikit_learn_with_as_many_restarts(spread: float) -> None:
-    features, _ = blobs(300, 40, 8, spread=spread)
-    for seed in range(3):
-        ours = kmeans(features, 8, n_init=100, seed=seed)
-        theirs = KMeans(8, n_init=100, random_state=seed).fit_predict(features)
+    features, _ = blobs(200, 40, 8, spread=spread)
+    for seed in range(2):
+        ours = kmeans(features, 8, n_init=30, seed=seed)
+        theirs = KMeans(8, n_init=30, random_state=seed).fit_predict(features)
         assert ours.inertia <= inertia_of(features, theirs) * (1 + 1e-6)
+
+
+def test_no_single_move_improves_the_result() -> None:
+    """Also where Lloyd's algorithm is content: with ``exchange=False`` some move does."""
+    features, _ = blobs(80, 30, 6, spread=3.0)
+
+    def best_move(labels: NDArray[np.int64]) -> float:
+        moved = [np.where(np.arange(80) == i, c, labels) for i in range(80) for c in range(6)]
+        return min(inertia_of(features, candidate) for candidate in moved)
+
+    result = kmeans(features, 6, n_init=20)
+    assert best_move(result.labels) >= result.inertia * (1 - 1e-6)
+    lloyd = kmeans(features, 6, n_init=20, exchange=False)
+    assert best_move(lloyd.labels) < lloyd.inertia * (1 - 1e-4)
+    assert result.inertia < lloyd.inertia
+
+
+def test_without_exchange_the_inertia_is_that_of_scikit_learn_on_average() -> None:
+    """Both take the best of 5 Lloyd runs; over 20 seeds the means agree within their spread."""
+    features, _ = blobs(120, 30, 6, spread=2.0)
+    seeds = range(20)
+    ours = [kmeans(features, 6, n_init=5, seed=s, exchange=False).inertia for s in seeds]
+    theirs = [inertia_of(features, KMeans(6, n_init=5, random_state=s).fit_predict(features)) for s in seeds]
+    error = np.hypot(np.std(ours), np.std(theirs)) / np.sqrt(len(seeds))
+    assert abs(np.mean(ours) - np.mean(theirs)) < 3 * error + 1e-6
 
 
 def test_result_is_consistent() -> None:
