@@ -1,0 +1,261 @@
+"""Neck, shoulders, clothes, arms, and hands that come in the way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfc.corpus.synthetic.draw_face import GREYS, Head, array
+from mfc.corpus.synthetic.raster import BLACK, WHITE, Points, curve
+
+
+def _cloth(head: Head, points: Points, fill: str, samples: int = 40, closed_spline: bool = True) -> None:
+    pen = head.pen
+    shape = pen.curve(points, samples) if closed_spline else pen.place(points)
+    pen.canvas.fill(shape, GREYS.get(fill, WHITE))
+    if fill not in GREYS:
+        pen.canvas.tone([shape], head.tones[fill])
+    pen.ring(points, 1.0, samples=samples) if closed_spline else None
+
+
+def draw_body(head: Head, reach: float) -> None:
+    """The body below the head down to ``reach`` (figure units below the origin)."""
+    look, pen, s = head.look, head.pen, head.side
+    g, style = look.genes, look.style
+    back = head.yaw > 1.9
+    chin = 1.2 * look.length
+    root = -0.26 * s + (0.0 if not back else 0.26 * s)
+    turn = 0.55 * s
+    neck = style.neck * (1 + 0.2 * g.shoulders) * (0.8 if g.age < 0.2 else 1)
+    wide = style.shoulders * (1 + 0.14 * g.shoulders) * (0.72 if g.age < 0.2 else 1) * (1 - 0.22 * turn)
+    if head.pose.chibi:
+        wide, neck = 0.85, 0.25
+    top = chin + (0.28 if not head.pose.chibi else 0.05)
+    tall = 2.35 * (style.heads * (0.75 if g.age < 0.2 else 1) if not head.pose.chibi else 2.4)
+    bottom = min(reach, tall)
+    drop = 0.38 if not g.female else 0.45
+    hip = chin + 0.42 * (tall - chin)
+    waist = wide * (0.62 if g.female else 0.72)
+    level = min(bottom, hip)
+    fill = g_cloth(head)
+    if bottom > hip:
+        legs = "black" if fill != "black" else "dark"
+        for way in (-1.0, 1.0):
+            x = root + way * waist * 0.45
+            knee = (hip + tall) / 2
+            leg = array((x - way * waist * 0.4, hip - 0.3), (x + way * waist * 0.55, hip - 0.3), (x + way * waist * 0.45, knee),
+                        (x + way * waist * 0.35, min(bottom, tall)), (x - way * waist * 0.2, min(bottom, tall)), (x - way * waist * 0.15, knee))  # fmt: skip
+            _cloth(head, leg, legs, 30)
+    sway = 0.12 * look.jitter[10]
+    arm = 0.42 * wide
+    for way in (-1.0, 1.0):
+        x = root + way * wide * 0.86
+        elbow = top + 0.55 * (hip - top)
+        limb = array((x - way * arm * 0.5, top + 0.25), (x + way * arm * 0.4, top + drop), (x + way * (arm * 0.75 + sway), elbow),
+                     (x + way * arm * 0.55, level), (x - way * arm * 0.2, level), (x - way * arm * 0.1, elbow))  # fmt: skip
+        _cloth(head, limb, fill, 30)
+    pen.polygon(
+        array(
+            (root - neck + 0.1 * s, 0.6 * chin),
+            (root + neck + 0.1 * s, 0.6 * chin),
+            (root + neck * 1.15, top + 0.25),
+            (root - neck * 1.15, top + 0.25),
+        ),
+        WHITE,
+    )
+    for way in (-1.0, 1.0):
+        pen.line(
+            array(
+                (root + way * neck + 0.1 * s, 0.7 * chin),
+                (root + way * neck, top - 0.05),
+                (root + way * neck * 1.25, top + 0.2),
+            ),
+            0.9,
+            (0.3, 0.3),
+            samples=8,
+        )
+    if not back and head.size > 18:
+        pen.canvas.tone(
+            [
+                pen.place(
+                    array(
+                        (root - neck + 0.1 * s, 0.6 * chin),
+                        (root + neck + 0.1 * s, 0.6 * chin),
+                        (root + neck * 0.8, chin + 0.12),
+                        (root - neck * 0.9, chin + 0.2),
+                    )
+                )
+            ],
+            head.tones["light"],
+        )
+    torso = array((root - neck * 1.2, top + 0.02), (root, top + 0.16), (root + neck * 1.2, top + 0.02), (root + wide * 0.85, top + 0.2), (root + wide, top + drop),
+                  (root + waist * 1.02, (top + hip) / 2), (root + waist, level), (root - waist, level), (root - waist * 1.02, (top + hip) / 2),
+                  (root - wide, top + drop), (root - wide * 0.85, top + 0.2))  # fmt: skip
+    _cloth(head, torso, fill, 48)
+    if not back:
+        _collar(head, root + 0.15 * turn, top, neck, wide, level, fill)
+    for k in range(2):
+        way = 1.0 if k else -1.0
+        crease = array(
+            (root + way * wide * 0.62, top + 0.75),
+            (root + way * wide * 0.55, top + 1.3),
+            (root + way * wide * 0.66, top + 1.8),
+        )
+        pen.line(crease, 0.7, (0.2, 0.05), grey=BLACK if fill != "black" else 170, samples=10)
+
+
+def g_cloth(head: Head) -> str:
+    return head.look.cloth
+
+
+def _collar(head: Head, x: float, top: float, neck: float, wide: float, level: float, fill: str) -> None:
+    pen, kind = head.pen, head.look.collar
+    light = WHITE if fill == "black" else BLACK
+    deep = top + 0.95
+    if kind in ("suit", "vneck", "kimono", "blouse"):
+        pen.polygon(array((x - neck * 1.15, top), (x + neck * 1.15, top), (x, deep)), WHITE)
+        for way in (-1.0, 1.0):
+            if kind in ("suit", "blouse"):
+                flap = array(
+                    (x + way * neck * 1.15, top - 0.05),
+                    (x + way * (neck + 0.42), top + 0.3),
+                    (x + way * 0.42, top + 0.62),
+                    (x, deep),
+                )
+                _cloth(head, flap, fill if kind == "suit" else "white", 8, False)
+                pen.line(flap, 0.9, (0.6, 0.6), grey=light, samples=14)
+            else:
+                pen.line(
+                    array(
+                        (x + way * neck * 1.25, top - 0.05),
+                        (x + way * 0.3, top + 0.45),
+                        (x - way * (0.15 if kind == "kimono" else 0), deep),
+                    ),
+                    1.6 if kind == "kimono" else 1.0,
+                    (0.7, 0.7),
+                    grey=light,
+                )
+        if kind == "suit":
+            pen.polygon(
+                array(
+                    (x - 0.09, top + 0.15),
+                    (x + 0.09, top + 0.15),
+                    (x + 0.13, deep),
+                    (x, deep + 0.12),
+                    (x - 0.13, deep),
+                ),
+                30,
+            )
+    elif kind == "sailor":
+        for way in (-1.0, 1.0):
+            flap = array(
+                (x + way * neck, top - 0.03),
+                (x + way * (wide * 0.75), top + 0.3),
+                (x + way * 0.55, top + 0.85),
+                (x, deep),
+            )
+            _cloth(head, flap, "white" if fill == "black" else "dark", 8, False)
+            pen.line(flap, 0.9, (0.8, 0.8), samples=14)
+        pen.polygon(
+            array(
+                (x - 0.1, deep - 0.1),
+                (x + 0.1, deep - 0.1),
+                (x + 0.3, deep + 0.5),
+                (x, deep + 0.2),
+                (x - 0.3, deep + 0.5),
+            ),
+            20,
+        )
+    elif kind == "gakuran":
+        pen.polygon(
+            array(
+                (x - neck * 1.2, top - 0.25),
+                (x + neck * 1.2, top - 0.25),
+                (x + neck * 1.25, top + 0.1),
+                (x - neck * 1.25, top + 0.1),
+            ),
+            25,
+        )
+        pen.line(array((x, top - 0.1), (x, level)), 0.8, (0.9, 0.9), grey=light, samples=6)
+        for k in range(3):
+            pen.fill(
+                np.array([[x + 0.09, top + 0.35 + 0.5 * k]])
+                + array((0.06, 0), (0, 0.06), (-0.06, 0), (0, -0.06)),
+                WHITE if fill != "white" else BLACK,
+                8,
+            )
+    elif kind == "hood":
+        for way in (-1.0, 1.0):
+            pen.line(
+                array(
+                    (x + way * neck, top - 0.2),
+                    (x + way * (neck + 0.5), top + 0.12),
+                    (x + way * 0.3, top + 0.55),
+                ),
+                2.2,
+                (0.4, 0.3),
+                grey=light if fill == "black" else BLACK,
+            )
+            pen.line(
+                array((x + way * 0.22, top + 0.45), (x + way * 0.2, top + 1.1)),
+                1.0,
+                (0.9, 0.9),
+                grey=light,
+                samples=5,
+            )
+    elif kind == "turtle":
+        shape = array(
+            (x - neck * 1.1, top - 0.3),
+            (x + neck * 1.1, top - 0.3),
+            (x + neck * 1.25, top + 0.12),
+            (x - neck * 1.25, top + 0.12),
+        )
+        _cloth(head, shape, fill, 16)
+    elif kind == "armour":
+        for way in (-1.0, 1.0):
+            plate = array(
+                (x + way * wide * 0.5, top + 0.1),
+                (x + way * wide * 1.1, top + 0.15),
+                (x + way * wide * 1.2, top + 0.8),
+                (x + way * wide * 0.6, top + 0.7),
+            )
+            _cloth(head, plate, "white", 20)
+        pen.line(
+            array((x - wide * 0.5, top + 0.6), (x, top + 0.9), (x + wide * 0.5, top + 0.6)),
+            1.2,
+            (0.8, 0.8),
+            grey=light,
+        )
+    else:
+        pen.line(
+            array((x - neck * 1.25, top), (x, top + 0.3), (x + neck * 1.25, top)), 1.1, (0.8, 0.8), grey=light
+        )
+
+
+def draw_hand(head: Head, gesture: str) -> None:
+    """A hand before the lower part of the face or pointing beside it."""
+    pen, look = head.pen, head.look
+    side = float(look.genes.side)
+    chin = 1.2 * look.length
+    centre = {
+        "hand": (0.15 * side + 0.4 * head.side, chin - 0.2),
+        "cheek": (side * 0.8 + 0.2, chin - 0.35),
+        "point": (side * 1.3, chin - 0.3),
+    }[gesture]
+    palm = np.array(centre)
+    sleeve = array(
+        (palm[0] - 0.25 * side, palm[1] + 0.4),
+        (palm[0] + 0.25 * side, palm[1] + 0.4),
+        (palm[0] + 0.8 * side, palm[1] + 2.6),
+        (palm[0] + 0.1 * side, palm[1] + 2.6),
+    )
+    _cloth(head, sleeve, look.cloth, 24)
+    fist = palm + array((-0.3, -0.1), (0.0, -0.28), (0.3, -0.12), (0.32, 0.25), (0, 0.45), (-0.3, 0.28))
+    pen.fill(fist, WHITE)
+    pen.ring(fist, 0.9)
+    for k in range(3):
+        x = palm[0] - 0.14 + 0.14 * k
+        pen.line(array((x, palm[1] - 0.22), (x + 0.02, palm[1] + 0.05)), 0.7, (0.5, 0.1), samples=5)
+    if gesture == "point":
+        tip = palm + array((-0.06, -0.2), (0.02, -0.85), (0.12, -0.85), (0.14, -0.2))
+        pen.fill(tip, WHITE)
+        pen.line(curve(tip, 14), 0.9, (0.8, 0.8))
