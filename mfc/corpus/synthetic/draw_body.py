@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfc.corpus.synthetic.draw_face import GREYS, Head, array
+from mfc.corpus.synthetic.draw_face import GREYS, Head, array, paint
 from mfc.corpus.synthetic.raster import BLACK, WHITE, Points, curve
 
 
@@ -47,12 +47,12 @@ def draw_body(head: Head, reach: float) -> None:
             _cloth(head, leg, legs, 30)
     sway = 0.12 * look.jitter[10]
     arm = 0.42 * wide
+    elbow = top + 0.55 * (hip - top)
+    limbs = []
     for way in (-1.0, 1.0):
-        x = root + way * wide * 0.86
-        elbow = top + 0.55 * (hip - top)
-        limb = array((x - way * arm * 0.5, top + 0.25), (x + way * arm * 0.4, top + drop), (x + way * (arm * 0.75 + sway), elbow),
-                     (x + way * arm * 0.55, level), (x - way * arm * 0.2, level), (x - way * arm * 0.1, elbow))  # fmt: skip
-        _cloth(head, limb, fill, 30)
+        x = root + way * wide * 0.8
+        limbs.append(array((x - way * arm * 0.4, top + 0.5), (x + way * arm * 0.3, top + drop), (x + way * (arm * 0.75 + sway), elbow),
+                           (x + way * arm * 0.6, level), (x - way * arm * 0.1, level), (x + way * arm * 0.05, elbow)))  # fmt: skip
     pen.polygon(
         array(
             (root - neck + 0.1 * s, 0.6 * chin),
@@ -85,12 +85,13 @@ def draw_body(head: Head, reach: float) -> None:
                     )
                 )
             ],
-            head.tones["light"],
+            head.tones["skin"],
         )
-    torso = array((root - neck * 1.2, top + 0.02), (root, top + 0.16), (root + neck * 1.2, top + 0.02), (root + wide * 0.85, top + 0.2), (root + wide, top + drop),
-                  (root + waist * 1.02, (top + hip) / 2), (root + waist, level), (root - waist, level), (root - waist * 1.02, (top + hip) / 2),
-                  (root - wide, top + drop), (root - wide * 0.85, top + 0.2))  # fmt: skip
-    _cloth(head, torso, fill, 48)
+    torso = array((root - neck * 1.2, top + 0.02), (root, top + 0.16), (root + neck * 1.2, top + 0.02),
+                  (root + wide * 0.62, top + 0.17), (root + wide * 0.93, top + drop), (root + wide * 0.9, top + 0.85),
+                  (root + waist, (top + hip) / 2), (root + waist, level), (root - waist, level), (root - waist, (top + hip) / 2),
+                  (root - wide * 0.9, top + 0.85), (root - wide * 0.93, top + drop), (root - wide * 0.62, top + 0.17))  # fmt: skip
+    paint(head, [*(pen.curve(limb, 30) for limb in limbs), pen.curve(torso, 48)], fill, 1.0)
     if not back:
         _collar(head, root + 0.15 * turn, top, neck, wide, level, fill)
     for k in range(2):
@@ -232,30 +233,39 @@ def _collar(head: Head, x: float, top: float, neck: float, wide: float, level: f
 
 
 def draw_hand(head: Head, gesture: str) -> None:
-    """A hand before the lower part of the face or pointing beside it."""
+    """A fist before the mouth or at the cheek, or an open palm raised beside the head."""
     pen, look = head.pen, head.look
     side = float(look.genes.side)
     chin = 1.2 * look.length
-    centre = {
+    places = {
         "hand": (0.15 * side + 0.4 * head.side, chin - 0.2),
         "cheek": (side * 0.8 + 0.2, chin - 0.35),
-        "point": (side * 1.3, chin - 0.3),
-    }[gesture]
-    palm = np.array(centre)
-    sleeve = array(
-        (palm[0] - 0.25 * side, palm[1] + 0.4),
-        (palm[0] + 0.25 * side, palm[1] + 0.4),
-        (palm[0] + 0.8 * side, palm[1] + 2.6),
-        (palm[0] + 0.1 * side, palm[1] + 2.6),
-    )
-    _cloth(head, sleeve, look.cloth, 24)
-    fist = palm + array((-0.3, -0.1), (0.0, -0.28), (0.3, -0.12), (0.32, 0.25), (0, 0.45), (-0.3, 0.28))
-    pen.fill(fist, WHITE)
-    pen.ring(fist, 0.9)
-    for k in range(3):
-        x = palm[0] - 0.14 + 0.14 * k
-        pen.line(array((x, palm[1] - 0.22), (x + 0.02, palm[1] + 0.05)), 0.7, (0.5, 0.1), samples=5)
-    if gesture == "point":
-        tip = palm + array((-0.06, -0.2), (0.02, -0.85), (0.12, -0.85), (0.14, -0.2))
-        pen.fill(tip, WHITE)
-        pen.line(curve(tip, 14), 0.9, (0.8, 0.8))
+        "wave": (side * 1.35, chin - 0.35),
+    }
+    x, y = places[gesture]
+    palm = array((x, y))
+    sleeve = array((-0.25 * side, 0.35), (0.25 * side, 0.35), (0.8 * side, 2.6), (0.1 * side, 2.6))
+    _cloth(head, palm + sleeve, look.cloth, 24)
+    shapes = [
+        pen.curve(
+            palm + array((-0.3, -0.1), (0.0, -0.28), (0.3, -0.12), (0.32, 0.25), (0, 0.45), (-0.3, 0.28)), 20
+        )
+    ]
+    if gesture == "wave":
+        for k in range(4):
+            base = (-0.24 + 0.16 * k, -0.1)
+            tip = (-0.36 + 0.24 * k, -0.62 - 0.12 * (k in (1, 2)))
+            finger = array(
+                (base[0] - 0.08, base[1]),
+                (tip[0] - 0.08, tip[1]),
+                (tip[0] + 0.08, tip[1]),
+                (base[0] + 0.08, base[1]),
+            )
+            shapes.append(pen.curve(palm + finger, 14))
+        thumb = array((-0.2 * side, 0.2), (-0.58 * side, -0.08), (-0.5 * side, -0.2), (-0.15 * side, -0.02))
+        shapes.append(pen.curve(palm + thumb, 12))
+    paint(head, shapes, "white", 0.9)
+    if gesture != "wave":
+        for k in range(3):
+            at = x - 0.14 + 0.14 * k
+            pen.line(array((at, y - 0.22), (at + 0.02, y + 0.05)), 0.7, (0.5, 0.1), samples=5)

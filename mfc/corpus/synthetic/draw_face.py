@@ -135,7 +135,7 @@ def _lock(root: Points, tip: Points, width: Points, bend: Points, sharp: float) 
     return np.stack(left + right, axis=1)
 
 
-def _paint(head: Head, shapes: list[Points], fill: str, contour: float = 1.0) -> None:
+def paint(head: Head, shapes: list[Points], fill: str, contour: float = 1.0) -> None:
     """Fill the union of ``shapes`` (canvas points) as hair or cloth, with a contour around the union."""
     canvas = head.pen.canvas
     edge = head.pen.weight * contour
@@ -227,11 +227,11 @@ def back_hair(head: Head) -> None:
     spikes = look.back_locks
     if len(spikes):
         root = on_skull(head, spikes[:, 0], spikes[:, 1], 0.8)
-        tip = on_skull(head, spikes[:, 3], spikes[:, 4], spikes[:, 5][:, None] if False else spikes[:, 5])
+        tip = on_skull(head, spikes[:, 3], spikes[:, 4], spikes[:, 5])
         locks = _lock(root, tip, np.full(len(root), 0.24), 0.1 * np.sign(tip[:, 0] - cx), 1.0)
         shapes += [_spline(head, lock, 16) for lock in locks]
     if shapes:
-        _paint(head, shapes, g.fill)
+        paint(head, shapes, g.fill)
 
 
 def _tail(head: Head, root: tuple[float, float], tip: tuple[float, float], way: float) -> Points:
@@ -284,15 +284,42 @@ def front_hair(head: Head) -> None:
             lock = _lock(root, tip, np.array([0.17]), np.array([-0.06 * way]), style.lock_sharp)
             shapes.append(_spline(head, lock[0], 18))
             strands.append((root[0], tip[0]))
+    if kind == "full" and look.back in _TUFTED:
+        shapes += _tufts(head)
     for k in range(g.antenna):
         cx, cy, _, ry = _skull(head, look.volume)
         x = cx + 0.12 * (k - 1)
         tip = np.array([[x + (0.5 - 0.4 * k) * g.side * head.mirror, cy - ry - 0.45]])
         lock = _lock(np.array([[x, cy - ry + 0.1]]), tip, np.array([0.07]), np.array([0.25]), 1.0)
         shapes.append(_spline(head, lock[0], 14))
-    _paint(head, shapes, g.fill)
+    paint(head, shapes, g.fill)
     if head.size > 26:
         _hair_lines(head, strands)
+
+
+_TUFTED = ("short", "spiky", "bob", "flip", "afro", "pony", "bun")
+
+
+def _tufts(head: Head) -> list[Points]:
+    """Locks that break the edge of the hair beside the ears and at the nape."""
+    look = head.look
+    j = look.jitter[20:36]
+    side = np.radians([64, 73, 112, 126, 140, 154, 168, 180])
+    azimuth = np.concatenate([-side, side[:-1]]) + 0.05 * j[:15]
+    level = np.concatenate([(-0.1, 0.12, 0.3, 0.5, 0.6, 0.64, 0.66, 0.66)] * 2)[:15]
+    turned = (azimuth + head.yaw + np.pi) % (2 * np.pi) - np.pi
+    seen = np.abs(turned) < 1.5
+    if not seen.any():
+        return []
+    azimuth, level, j = azimuth[seen], level[seen], j[:15][seen]
+    root = on_skull(head, azimuth, level - 0.28)
+    drop = 0.16 + 0.1 * np.abs(j) + 0.12 * look.style.lock_sharp
+    tip = on_skull(head, azimuth, level + drop, 1.0) + np.stack([0.1 * j, np.zeros_like(j)], axis=1)
+    width = np.full(len(j), 0.13 * look.style.lock_width)
+    placed = (
+        _lock(root, tip, width, 0.1 * np.sign(j), look.style.lock_sharp) @ head.pen.matrix + head.pen.shift
+    )
+    return [curve(lock, 16, True) for lock in placed]
 
 
 def _hair_lines(head: Head, strands: list[tuple[Points, Points]]) -> None:
@@ -524,9 +551,13 @@ def mouth(head: Head) -> None:
     if head.yaw > 1.45:
         return
 
+    edge = outline(look, head.yaw, np.radians(head.pose.pitch))[3:10]
+
     def at(*points: tuple[float, float]) -> Points:
         moved = feature(head, array(*points))
-        moved[:, 0] += 0.05 * head.side
+        # In near profile the far corner of the mouth ends at the outline.
+        limit = np.interp(moved[:, 1], edge[:, 1], edge[:, 0]) - 0.03
+        moved[:, 0] = np.minimum(moved[:, 0] + 0.05 * head.side, limit)
         return moved
 
     if shape in ("laugh", "talk", "shout", "surprised"):
@@ -692,14 +723,14 @@ def _beard(head: Head) -> None:
         y = (look.nose_y + m) / 2 + 0.04
         shape = array((0, y - 0.04), (w * 0.9, y), (w * 1.5, y + 0.12), (w * 0.6, y + 0.08), (0, y + 0.06),
                       (-w * 0.6, y + 0.08), (-w * 1.5, y + 0.12), (-w * 0.9, y))  # fmt: skip
-        _paint(head, [_spline(head, feature(head, shape), 26)], fill, 0.7)
+        paint(head, [_spline(head, feature(head, shape), 26)], fill, 0.7)
     edge = outline(look, head.yaw, np.radians(head.pose.pitch))
     if g.beard == "full":
         rim = edge[4:13] * 1.03
         inner = feature(
             head, array((-0.7, m - 0.25), (-0.35, m + 0.08), (0, m + 0.16), (0.35, m + 0.08), (0.7, m - 0.25))
         )
-        _paint(head, [_spline(head, np.concatenate([rim, inner]), 40)], fill, 0.8)
+        paint(head, [_spline(head, np.concatenate([rim, inner]), 40)], fill, 0.8)
     elif g.beard == "goatee":
         chin = look.length * 1.2
         shape = feature(
@@ -708,7 +739,7 @@ def _beard(head: Head) -> None:
                 (-0.2, m + 0.16), (0.2, m + 0.16), (0.16, chin + 0.05), (0, chin + 0.25), (-0.16, chin + 0.05)
             ),
         )
-        _paint(head, [_spline(head, shape, 20)], fill, 0.8)
+        paint(head, [_spline(head, shape, 20)], fill, 0.8)
     elif g.beard == "stubble" and head.size > 24:
         for k in range(26):
             x, y = 0.75 * np.sin(2.4 * k), m + 0.05 + 0.3 * abs(np.cos(1.7 * k))
@@ -725,29 +756,26 @@ def worn(head: Head) -> None:
     cx, cy, rx, ry = _skull(head, look.volume + 0.02)
     side = float(g.side * head.mirror)
     ahead = 0.5 * head.side
-    if g.hat in ("cap", "beanie", "helmet", "hood"):
-        brim = {"cap": -0.5, "beanie": -0.5, "helmet": -0.35, "hood": -0.4}[g.hat]
-        angle = (
-            np.linspace(np.pi * 1.02, -np.pi * 0.02, 14)
-            if g.hat != "hood"
-            else np.linspace(np.pi * 1.3, -np.pi * 0.3, 18)
+    if g.hat == "hood":
+        angle = np.linspace(-0.32 * np.pi, 1.32 * np.pi, 22)
+        outer = np.stack([cx + 1.14 * rx * np.cos(angle), cy + 0.08 - 1.14 * ry * np.sin(angle)], axis=1)
+        shift, wide = 0.42 * head.side, 1 - 0.3 * head.side
+        inner = np.stack(
+            [cx + shift + 0.93 * wide * rx * np.cos(angle), cy + 0.12 - 0.86 * ry * np.sin(angle)], axis=1
         )
+        paint(head, [pen.place(np.concatenate([outer, inner[::-1]]))], g.cloth)
+    elif g.hat in ("cap", "beanie", "helmet"):
+        brim = -0.35 if g.hat == "helmet" else -0.5
+        angle = np.linspace(np.pi * 1.02, -np.pi * 0.02, 14)
         dome = np.stack(
-            [cx + 1.04 * rx * np.cos(angle), cy + brim + 0.35 - 1.02 * ry * np.sin(angle) * 0.95], axis=1
+            [cx + 1.04 * rx * np.cos(angle), cy + brim + 0.35 - 0.97 * ry * np.sin(angle)], axis=1
         )
-        if g.hat != "hood":
-            dome = np.concatenate(
-                [dome, array((cx + rx, cy + brim + 0.5), (cx, cy + brim + 0.42), (cx - rx, cy + brim + 0.5))]
-            )
-            _paint(head, [_spline(head, dome, 40)], g.cloth)
-        else:
-            points, _ = pen.curve(dome, 40, False), None
-            pen.line(dome, 3.2, (0.8, 0.8), samples=30)
-            del points
+        rim = array((cx + rx, cy + brim + 0.5), (cx, cy + brim + 0.42), (cx - rx, cy + brim + 0.5))
+        paint(head, [_spline(head, np.concatenate([dome, rim]), 40)], g.cloth)
         if g.hat == "cap":
             visor = array((cx - 0.8 + ahead, cy + brim + 0.4), (cx + 0.4 + ahead, cy + brim + 0.3), (cx + 1.1 + 1.2 * ahead, cy + brim + 0.5),
                           (cx + 0.6 + 1.4 * ahead, cy + brim + 0.62), (cx - 0.6 + ahead, cy + brim + 0.62))  # fmt: skip
-            _paint(head, [_spline(head, visor, 26)], "black" if g.cloth != "black" else "white")
+            paint(head, [_spline(head, visor, 26)], "black" if g.cloth != "black" else "white")
         elif g.hat == "beanie":
             pen.line(
                 array((cx - rx, cy + brim + 0.42), (cx, cy + brim + 0.3), (cx + rx, cy + brim + 0.42)),
@@ -757,7 +785,7 @@ def worn(head: Head) -> None:
     elif g.hat == "wide":
         disc = ellipse(cx + 0.3 * ahead, cy - 0.5, 1.75, 0.34, 16)
         dome = ellipse(cx, cy - 0.75, 0.85 * rx, 0.55, 16)
-        _paint(head, [_spline(head, dome, 28), _spline(head, disc, 32)], g.cloth)
+        paint(head, [_spline(head, dome, 28), _spline(head, disc, 32)], g.cloth)
         pen.line(array((cx - 0.8, cy - 0.62), (cx, cy - 0.5), (cx + 0.8, cy - 0.62)), 2.0, (0.8, 0.8))
     elif g.hat == "band":
         y = -0.52
@@ -765,7 +793,7 @@ def worn(head: Head) -> None:
             on_skull(head, np.linspace(-1.5, 1.5, 9) - head.yaw, np.full(9, y - 0.12), 1.08),
             on_skull(head, np.linspace(1.5, -1.5, 9) - head.yaw, np.full(9, y + 0.1), 1.08),
         ])  # fmt: skip
-        _paint(head, [pen.place(shape)], "white" if g.fill == "black" else "black")
+        paint(head, [pen.place(shape)], "white" if g.fill == "black" else "black")
     elif g.hat == "crown":
         x = np.linspace(-0.6, 0.6, 7)
         top = np.where(np.arange(7) % 2, -0.35, -0.05)
@@ -775,7 +803,7 @@ def worn(head: Head) -> None:
                 array((cx + 0.55, cy - ry + 0.2), (cx - 0.55, cy - ry + 0.2)),
             ]
         )
-        _paint(head, [pen.place(shape)], "white")
+        paint(head, [pen.place(shape)], "white")
     if g.ribbon:
         spots = [side] if g.ribbon != "two" else [-1.0, 1.0]
         for way in spots:
@@ -788,10 +816,10 @@ def worn(head: Head) -> None:
                     pen.place(ellipse(x + 0.15 * np.cos(a), y + 0.15 * np.sin(a), 0.13, 0.13, 10))
                     for a in np.linspace(0, 5, 5)
                 ]
-                _paint(head, petals, "white")
+                paint(head, petals, "white")
                 pen.fill(ellipse(x, y, 0.07, 0.07, 6), BLACK, 8)
             elif g.ribbon == "clip":
-                _paint(
+                paint(
                     head,
                     [
                         pen.place(
@@ -816,8 +844,8 @@ def worn(head: Head) -> None:
                     )
                     for d in (-1.0, 1.0)
                 ]
-                _paint(head, wings, fill)
-                _paint(head, [pen.place(ellipse(x, y, 0.09, 0.09, 8))], fill)
+                paint(head, wings, fill)
+                paint(head, [pen.place(ellipse(x, y, 0.09, 0.09, 8))], fill)
 
 
 def _glasses(head: Head) -> None:
@@ -909,7 +937,7 @@ def draw_skin(head: Head, shadow: int) -> None:
 
 def _shade(head: Head, points: Points, shadow: int) -> None:
     look, pen = head.look, head.pen
-    tone = "hatched" if look.style.shade == "hatch" and shadow == 0 else "light" if shadow < 2 else "mid"
+    tone = "hatched" if look.style.shade == "hatch" and shadow == 0 else "skin" if shadow < 2 else "skin_dark"
     screen = head.tones[tone]
     if shadow == 2 or shadow == 3:
         pen.canvas.tone([pen.curve(points, 40)], screen)

@@ -32,13 +32,16 @@ class Kit:
 def make_kit(style: Style, preset: Preset, seed: int) -> Kit:
     times = preset.oversize
     size = (preset.width * times, preset.height * times)
-    pitch = style.tone_pitch * times
+    pitch = max(1.3, style.tone_pitch * preset.height / 1170) * times
     angle = ((1, 1), (2, 1), (1, 0))[style.tone_angle]
     across = ((1, 1), (1, -1), (2, 1), (0, 1))[style.hatch_angle]
     tones = {
         name: dot_screen(size, pitch, angle, cover, style.tone_ink)
         for name, cover in (("light", 0.16), ("mid", 0.36), ("dark", 0.68))
     }
+    # Skin in shadow carries a finer, paler screen than cloth and hair.
+    tones["skin"] = dot_screen(size, pitch * 0.75, angle, 0.2, 60 + style.tone_ink)
+    tones["skin_dark"] = dot_screen(size, pitch * 0.75, angle, 0.34, 70 + style.tone_ink)
     tones["hatched"] = line_screen(size, pitch * 1.25, across, 0.24, BLACK)
     tones["grained"] = line_screen(size, pitch * 0.9, (across[1], -across[0]), 0.4, style.tone_ink)
     unit = preset.height / 1170 * 19 * (1.25 if preset.height < 900 else 1.0)
@@ -138,7 +141,7 @@ class Studio:
         style, preset = self.story.style, self.preset
         image = sheet.reduce(preset.oversize)
         if style.blur > 0.25:
-            image = image.filter(ImageFilter.GaussianBlur(style.blur))
+            image = image.filter(ImageFilter.BoxBlur(style.blur))
         span = style.paper - style.black
         image = image.point([round(style.black + span * v / 255) for v in range(256)])
         grain = _grain(preset.width, preset.height, int(rng.integers(8)))

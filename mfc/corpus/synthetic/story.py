@@ -353,7 +353,7 @@ class _Teller:
             head = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
             page = (0.0, 0.0, float(preset.width), float(preset.height))
             face = _cut(head, page if out else frame.box)
-            if face is None or _share(face, head) < 0.45 or any(_clash(head, t) for t in taken):
+            if face is None or _share(face, head) < 0.45 or any(_hides(head, t) for t in taken):
                 continue
             return self._figure(place, place_out, frame, person, head, face, pose, people)
         return None
@@ -366,7 +366,7 @@ class _Teller:
             head_x = rng.uniform(x0 + 0.6 * width, max(x0 + 0.6 * width + 1, x1 - 0.6 * width))
             head_y = rng.uniform(y0 + 0.7 * width, max(y0 + 0.7 * width + 1, y0 + 0.5 * (y1 - y0)))
             head = (head_x - width / 2, head_y - width / 2, head_x + width / 2, head_y + width / 2)
-            if any(_clash(head, t) for t in taken):
+            if any(_hides(head, t) for t in taken):
                 continue
             pose = Pose(
                 float(rng.choice([-1, 1]) * rng.uniform(130, 180)), 0, rng.normal(0, 6), "calm", False, (0, 0)
@@ -408,7 +408,7 @@ class _Teller:
             costume=scene.costume.get(person, 0),
             hair_down=scene.hair_down.get(person, False),
             shadow=scene.shadow,
-            gesture=str(rng.choice(["", "hand", "point", "cheek"], p=[0.86, 0.06, 0.04, 0.04])),
+            gesture=str(rng.choice(["", "hand", "wave", "cheek"], p=[0.88, 0.04, 0.05, 0.03])),
         )
 
     def _texts(self, place: int, frame: Frame, figures: list[Figure], before: list[Text]) -> list[Text]:
@@ -478,7 +478,7 @@ def _area(box: Box) -> float:
 
 def _overlap(a: Box, b: Box) -> float:
     """Share of the smaller box that both cover."""
-    both = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    both = _both(a, b)
     if both[2] <= both[0] or both[3] <= both[1]:
         return 0.0
     return _area(both) / max(1e-9, min(_area(a), _area(b)))
@@ -493,6 +493,18 @@ def _swell(box: Box, times: float) -> Box:
     return box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy
 
 
-def _clash(a: Box, b: Box) -> bool:
-    """Faces may touch and overlap a little, as in a crowd."""
-    return _overlap(a, b) > 0.12
+def _hides(a: Box, b: Box) -> bool:
+    """Whether one of two heads, with the shoulders under it, hides much of the other face.
+
+    Larger heads are nearer. Faces may touch and overlap a little, as in a crowd.
+    """
+    near, far = (a, b) if _area(a) > _area(b) else (b, a)
+    width, height = near[2] - near[0], near[3] - near[1]
+    hair = (near[0] - 0.12 * width, near[1] - 0.3 * height, near[2] + 0.12 * width, near[3] + 0.1 * height)
+    trunk = (near[0] - 0.35 * width, near[3] + 0.1 * height, near[2] + 0.35 * width, near[3] + 5 * height)
+    covered = _share(_both(hair, far), far) + _share(_both(trunk, far), far)
+    return covered > 0.28 or _overlap(a, b) > 0.2
+
+
+def _both(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])

@@ -64,6 +64,7 @@ class Style:
     shade_rate: float
     hatch_angle: int
     tone_pitch: float
+    """Distance of screen dots, pixels of a page 1170 high."""
     tone_angle: int
     tone_ink: int
     blush: float
@@ -144,7 +145,7 @@ def draw_style(rng: np.random.Generator) -> Style:
         shade=str(rng.choice(SHADES, p=[0.5, 0.3, 0.2])),
         shade_rate=float(rng.uniform(0.1, 0.6)),
         hatch_angle=int(rng.integers(0, 4)),
-        tone_pitch=float(rng.uniform(2.1, 4.6)),
+        tone_pitch=float(rng.uniform(2.6, 6.0)),
         tone_angle=int(rng.integers(0, 3)),
         tone_ink=int(rng.integers(0, 60)),
         blush=float(rng.uniform(0, 1)) * cute,
