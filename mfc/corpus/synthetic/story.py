@@ -21,6 +21,7 @@ EXPRESSIONS = (
 )  # fmt: skip
 EXPRESSION_CHANCES = (0.26, 0.13, 0.07, 0.16, 0.07, 0.08, 0.05, 0.06, 0.04, 0.03, 0.04, 0.01)
 PLACES = ("blank", "tone", "gradient", "room", "street", "trees", "sky", "night")
+_FRINGE_SHARES = (-0.04, 0.0, 0.0, 0.04, 0.08, 0.13, 0.18, 0.24, 0.32)
 EFFECTS = ("", "focus", "speed", "flash", "sparkle", "gloom")
 
 
@@ -129,8 +130,8 @@ def write_story(title: str, preset: Preset, seed: int, number: int) -> Story:
     rng = np.random.default_rng([seed, number, 1])
     looks = np.random.default_rng([seed, number, 2])
     style, later = draw_style(looks), draw_style(looks)
-    count = max(2, round(quantile(preset.cast, float(rng.random()))))
-    other = count if rng.random() < 0.9 else None
+    count = max(2, round(quantile(preset.cast, _stratum(preset, seed, number, 9))))
+    other = count if rng.random() < 0.96 else None
     names = draw_names(rng, count)
     if other is not None:
         names.append(str(rng.choice(OTHERS, p=[0.6, 0.2, 0.05, 0.1, 0.05])))
@@ -139,8 +140,14 @@ def write_story(title: str, preset: Preset, seed: int, number: int) -> Story:
     # Fame is shuffled, so that the order of declaration tells nothing.
     fame = preset.decay ** rng.permutation(count) + 0.004
     teller = _Teller(rng, preset, style, fame / fame.sum(), other, max(1, len(strangers)))
-    pages = teller.pages(max(3, round(quantile(preset.pages, float(rng.random())))))
+    pages = teller.pages(max(3, round(quantile(preset.pages, _stratum(preset, seed, number, 10)))))
     return Story(title, style, later, tuple(cast), tuple(strangers), tuple(names), other, tuple(pages))
+
+
+def _stratum(preset: Preset, seed: int, number: int, stream: int) -> float:
+    """Where title ``number`` lies in a distribution over titles: spread evenly, so that every corpus has its share."""
+    rng = np.random.default_rng([seed, stream])
+    return float((rng.permutation(preset.titles)[number % preset.titles] + rng.random()) / preset.titles)
 
 
 class _Teller:
@@ -240,9 +247,10 @@ class _Teller:
             self.scene.frames_left -= 1
             if self.scene.frames_left < 0:
                 self.scene = self._new_scene()
-            here = self._figures(place, frame, figures)
-            figures += here
-            texts += self._texts(place, frame, figures, texts)
+            near = _swell(frame.box, 1.1)
+            figures += self._figures(place, frame, [f for f in figures if _overlap(f.head, near)])
+            around = [f for f in figures if _overlap(f.head, near)]
+            texts += self._texts(place, frame, around, [t for t in texts if _overlap(t.box, near)])
             scenery.append(self._scenery())
         # Title pages and splashes without a border are not annotated as frames.
         frameless = len(frames) == 1 and not frames[0].bordered
@@ -338,12 +346,12 @@ class _Teller:
         rng, preset = self.rng, self.preset
         x0, y0, x1, y1 = frame.box
         out = place_out = bool(rng.random() < 0.03)
-        for attempt in range(8):
-            width = self._face_width(frame.box, people) * 0.9**attempt
+        for attempt in range(12):
+            width = self._face_width(frame.box, people) * 0.93**attempt
             centre = (slot + 0.5) / people
             facing = np.sign(0.5 - centre + rng.normal(0, 0.35)) or 1.0
             pose = self._pose(float(facing), width)
-            height = width / _aspect(pose) * float(np.exp(rng.normal(0, 0.07)))
+            height = width / _aspect(pose) * float(np.exp(rng.normal(0, 0.06)))
             spread = (x1 - x0) / people
             cx = x0 + (x1 - x0) * centre + rng.uniform(-0.5, 0.5) * max(0.0, spread - 0.9 * width)
             # Close-ups may run over the frame's edge; smaller faces keep inside, with room for the body.
@@ -352,8 +360,10 @@ class _Teller:
             cy = rng.uniform(low, max(low + 1, min(high, low + 0.45 * (y1 - y0))))
             head = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
             page = (0.0, 0.0, float(preset.width), float(preset.height))
-            face = _cut(head, page if out else frame.box)
-            if face is None or _share(face, head) < 0.45 or any(_hides(head, t) for t in taken):
+            # Annotators begin a face below the fringe, wherever they see that.
+            skin = (head[0], head[1] + height * float(rng.choice(_FRINGE_SHARES)), head[2], head[3])
+            face = _cut(skin, page if out else frame.box)
+            if face is None or _share(face, head) < 0.4 or any(_hides(head, t) for t in taken):
                 continue
             return self._figure(place, place_out, frame, person, head, face, pose, people)
         return None
