@@ -11,10 +11,8 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from benchmarks.harness import Measured, in_turns
 from mfc.config import Preprocess
 from mfc.log import PrintLog
 from mfc.stages import preprocess
@@ -32,37 +31,6 @@ FACES_A_PAGE = 12
 FACE_SIDES = (29, 54, 77, 119, 196)
 IMAGE_SIZE, RESIZED = 224, 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Seconds of both ways over some repetitions, for ``n`` items."""
-
-    name: str
-    n: int
-    unit: str
-    baseline: str
-    baseline_s: tuple[float, ...]
-    ours_s: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """How many times as fast as the baseline, by medians."""
-        return statistics.median(self.baseline_s) / statistics.median(self.ours_s)
-
-
-def in_turns(
-    baseline: Callable[[], object], ours: Callable[[], object], repeats: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Time both, one after the other, ``repeats`` times; one round before that does not count."""
-    times: list[list[float]] = [[], []]
-    for repeat in range(repeats + 1):
-        for kept, work in zip(times, (baseline, ours), strict=True):
-            start = time.perf_counter()
-            work()
-            if repeat:
-                kept.append(time.perf_counter() - start)
-    return tuple(times[0]), tuple(times[1])
 
 
 def run(quick: bool = False) -> Iterator[Measured]:

@@ -1,0 +1,1 @@
+"""Speed as ratios against simple baselines, measured in one run: ``python -m benchmarks``."""
