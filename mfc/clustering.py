@@ -283,3 +283,79 @@ def _exchange(
         labels[i] = target
         refresh(source)
         refresh(target)
+
+
+def agglomerative(
+    features: NDArray[np.float32],
+    *,
+    n_clusters: int = 1,
+    threshold: float = np.inf,
+    must_link: NDArray[np.int64] | None = None,
+    cannot_link: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Merge the two clusters with the least mean cosine distance, again and again, never across a
+    cannot-link.
+
+    Average linkage (Sokal and Michener, 1958) under pairwise constraints (Davidson and Ravi, PKDD 2005).
+    Must-links are merged first, nearest ones first, except those that a cannot-link contradicts by then.
+
+    Args:
+        features: (n, d) floating point, rows of length 1.
+        n_clusters: stop at so many; cannot-links may leave more.
+        threshold: stop when the least mean cosine distance (1 - dot product, 0 … 2) is above it.
+        must_link, cannot_link: (pairs, 2) int64.
+
+    Returns:
+        (n,) int64 clusters, numbered from 0 in the order of their first points.
+
+    Raises:
+        UserError: when there are fewer points than clusters, or ``n_clusters`` is below 1.
+    """
+    n = len(features)
+    if n_clusters < 1:
+        raise UserError(f"{n_clusters} clusters cannot be made; ask for at least 1")
+    if n < n_clusters:
+        raise UserError(f"{n} faces cannot be put into {n_clusters} clusters; ask for at most {n}")
+    # A pair that may never merge is infinitely far apart, and stays so, as means with infinity are infinite.
+    distances = 1 - features.astype(np.float64) @ features.T.astype(np.float64)
+    np.fill_diagonal(distances, np.inf)
+    together = must_link if must_link is not None else np.zeros((0, 2), np.int64)
+    together = together[np.argsort(distances[together[:, 0], together[:, 1]], kind="stable")]
+    if cannot_link is not None:
+        distances[cannot_link[:, 0], cannot_link[:, 1]] = np.inf
+        distances[cannot_link[:, 1], cannot_link[:, 0]] = np.inf
+
+    owner = np.arange(n)
+    sizes = np.ones(n)
+    left = n
+
+    def merge(a: int, b: int) -> None:
+        """Cluster b becomes a part of a."""
+        mean = (sizes[a] * distances[a] + sizes[b] * distances[b]) / (sizes[a] + sizes[b])
+        mean[[a, b]] = np.inf
+        distances[a], distances[:, a] = mean, mean
+        distances[b], distances[:, b] = np.inf, np.inf
+        sizes[a] += sizes[b]
+        owner[owner == b] = a
+
+    for a, b in ((int(i), int(j)) for i, j in together):
+        first, second = sorted((int(owner[a]), int(owner[b])))
+        if left > n_clusters and distances[first, second] < np.inf:
+            merge(first, second)
+            left -= 1
+
+    nearest = distances.argmin(axis=1)
+    while left > n_clusters:
+        least = distances[np.arange(n), nearest]
+        a = int(least.argmin())
+        b = int(nearest[a])
+        if least[a] > threshold or least[a] == np.inf:
+            break
+        merge(min(a, b), max(a, b))
+        left -= 1
+        # A mean is no less than the smaller part, so only those lose their nearest whose nearest merged.
+        stale = np.flatnonzero((nearest == a) | (nearest == b))
+        stale = np.union1d(stale, [a, b])
+        nearest[stale] = distances[stale].argmin(axis=1)
+    first_point = np.unique(owner, return_inverse=True)[1]
+    return first_point.astype(np.int64)
