@@ -50,37 +50,44 @@ def test_best_of_all_partitions_of_few_points() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
-def test_not_worse_than_scikit_learn_with_as_many_restarts(spread: float) -> None:
+def test_with_exchange_not_worse_than_scikit_learn_with_as_many_restarts(spread: float) -> None:
     features, _ = blobs(200, 40, 8, spread=spread)
     for seed in range(2):
-        ours = kmeans(features, 8, n_init=30, seed=seed)
+        ours = kmeans(features, 8, n_init=30, seed=seed, exchange=True)
         theirs = KMeans(8, n_init=30, random_state=seed).fit_predict(features)
         assert ours.inertia <= inertia_of(features, theirs) * (1 + 1e-6)
 
 
 def test_no_single_move_improves_the_result() -> None:
-    """Also where Lloyd's algorithm is content: with ``exchange=False`` some move does."""
+    """With ``exchange``; where Lloyd's algorithm alone is content, some move still does."""
     features, _ = blobs(80, 30, 6, spread=3.0)
 
     def best_move(labels: NDArray[np.int64]) -> float:
         moved = [np.where(np.arange(80) == i, c, labels) for i in range(80) for c in range(6)]
         return min(inertia_of(features, candidate) for candidate in moved)
 
-    result = kmeans(features, 6, n_init=20)
+    result = kmeans(features, 6, n_init=20, exchange=True)
     assert best_move(result.labels) >= result.inertia * (1 - 1e-6)
-    lloyd = kmeans(features, 6, n_init=20, exchange=False)
+    lloyd = kmeans(features, 6, n_init=20)
     assert best_move(lloyd.labels) < lloyd.inertia * (1 - 1e-4)
     assert result.inertia < lloyd.inertia
 
 
-def test_without_exchange_the_inertia_is_that_of_scikit_learn_on_average() -> None:
+def test_inertia_is_that_of_scikit_learn_on_average() -> None:
     """Both take the best of 5 Lloyd runs; over 20 seeds the means agree within their spread."""
     features, _ = blobs(120, 30, 6, spread=2.0)
     seeds = range(20)
-    ours = [kmeans(features, 6, n_init=5, seed=s, exchange=False).inertia for s in seeds]
+    ours = [kmeans(features, 6, n_init=5, seed=s).inertia for s in seeds]
     theirs = [inertia_of(features, KMeans(6, n_init=5, random_state=s).fit_predict(features)) for s in seeds]
     error = np.hypot(np.std(ours), np.std(theirs)) / np.sqrt(len(seeds))
     assert abs(np.mean(ours) - np.mean(theirs)) < 3 * error + 1e-6
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.6])
+def test_clusters_that_scikit_learn_always_finds_are_found_with_the_same_inertia(spread: float) -> None:
+    features, _ = blobs(200, 40, 8, spread=spread)
+    theirs = KMeans(8, n_init=30, random_state=0).fit_predict(features)
+    assert kmeans(features, 8, n_init=30).inertia == pytest.approx(inertia_of(features, theirs), rel=1e-6)
 
 
 def test_result_is_consistent() -> None:
@@ -118,16 +125,18 @@ def test_more_restarts_never_do_worse_in_sum() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 7])
-def test_as_many_clusters_as_points_and_a_single_one(k: int) -> None:
+@pytest.mark.parametrize("exchange", [False, True])
+def test_as_many_clusters_as_points_and_a_single_one(k: int, exchange: bool) -> None:
     features = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
-    result = kmeans(features, k, n_init=5)
+    result = kmeans(features, k, n_init=5, exchange=exchange)
     assert len(np.unique(result.labels)) == k
     assert result.inertia == pytest.approx(inertia_of(features, result.labels), abs=1e-6)
 
 
-def test_fewer_different_points_than_clusters_leave_clusters_empty() -> None:
+@pytest.mark.parametrize("exchange", [False, True])
+def test_fewer_different_points_than_clusters_leave_clusters_empty(exchange: bool) -> None:
     features = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
-    result = kmeans(features, 5, n_init=4)
+    result = kmeans(features, 5, n_init=4, exchange=exchange)
     assert result.inertia == pytest.approx(0, abs=1e-9)
     assert cluster_accuracy(np.repeat([0, 1, 2], 4), result.labels) == 1
     assert result.centres.shape == (5, 3)
