@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.cluster import KMeans
 
 from mfc import clustering
-from mfc.clustering import agglomerative, kmeans
+from mfc.clustering import kmeans
 from mfc.errors import UserError
 from mfc.metrics import cluster_accuracy
 
@@ -176,87 +174,3 @@ def test_features_that_are_not_finite_are_refused() -> None:
     features[2, 1] = np.inf
     with pytest.raises(ValueError, match="point 2"):
         kmeans(features, 2)
-
-
-def same_partition(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
-    return bool(((a[:, None] == a) == (b[:, None] == b)).all())
-
-
-def slow_agglomerative(
-    features: NDArray[np.float32],
-    n_clusters: int,
-    threshold: float,
-    must_link: list[tuple[int, int]],
-    cannot_link: list[tuple[int, int]],
-) -> NDArray[np.int64]:
-    """Clusters as sets; every mean distance from the definition, every time."""
-    distance = 1 - features.astype(np.float64) @ features.T.astype(np.float64)
-    clusters = [{i} for i in range(len(features))]
-
-    def allowed(a: set[int], b: set[int]) -> bool:
-        return a is not b and not any((i in a and j in b) or (i in b and j in a) for i, j in cannot_link)
-
-    def mean(a: set[int], b: set[int]) -> float:
-        return float(np.mean([distance[i, j] for i in a for j in b]))
-
-    def merge(a: set[int], b: set[int]) -> None:
-        clusters.remove(b)
-        a |= b
-
-    for i, j in sorted(must_link, key=lambda pair: distance[pair]):
-        a, b = (next(c for c in clusters if face in c) for face in (i, j))
-        if len(clusters) > n_clusters and allowed(a, b):
-            merge(a, b)
-    while len(clusters) > n_clusters:
-        pairs = [(a, b) for a in clusters for b in clusters if allowed(a, b)]
-        if not pairs:
-            break
-        a, b = min(pairs, key=lambda pair: mean(*pair))
-        if mean(a, b) > threshold:
-            break
-        merge(a, b)
-    labels = np.empty(len(features), np.int64)
-    for number, cluster in enumerate(clusters):
-        labels[list(cluster)] = number
-    return labels
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data(), st.integers(2, 12), st.integers(1, 4), st.sampled_from([0.3, 0.8, np.inf]))
-def test_agglomerative_equals_the_slow_version(
-    data: st.DataObject, n: int, n_clusters: int, threshold: float
-) -> None:
-    """Random directions (no ties), any constraints, also contradicting ones."""
-    features, _ = blobs(n, 3, 2, spread=1.0, seed=data.draw(st.integers(0, 10**6)))
-    pair = st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1])
-    must, cannot = (data.draw(st.lists(pair, unique=True, max_size=m)) for m in (5, 8))
-    n_clusters = min(n_clusters, n)
-    labels = agglomerative(
-        features,
-        n_clusters=n_clusters,
-        threshold=threshold,
-        must_link=np.array(must, np.int64).reshape(-1, 2),
-        cannot_link=np.array(cannot, np.int64).reshape(-1, 2),
-    )
-    assert same_partition(labels, slow_agglomerative(features, n_clusters, threshold, must, cannot))
-    assert all(labels[i] != labels[j] for i, j in cannot)
-
-
-@pytest.mark.parametrize("k", [1, 5, 60])
-def test_agglomerative_without_constraints_equals_scikit_learn(k: int) -> None:
-    features, _ = blobs(60, 8, 5, spread=1.0)
-    theirs = AgglomerativeClustering(n_clusters=k, metric="cosine", linkage="average").fit_predict(features)
-    labels = agglomerative(features, n_clusters=k)
-    assert same_partition(labels, theirs)
-    assert list(dict.fromkeys(labels.tolist())) == list(range(k))
-
-
-def test_agglomerative_threshold_finds_separate_clusters_without_their_number() -> None:
-    features, truth = blobs(80, 64, 6, spread=0.3)
-    assert same_partition(agglomerative(features, threshold=0.5), truth)
-
-
-@pytest.mark.parametrize(("n_clusters", "message"), [(0, "0 clusters"), (4, "3 faces cannot")])
-def test_agglomerative_refuses_impossible_numbers(n_clusters: int, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        agglomerative(np.eye(3, dtype=np.float32), n_clusters=n_clusters)
