@@ -10,15 +10,26 @@ from mfc.corpus.synthetic.write import write_corpus
 from mfc.log import Log, progress
 
 
-def run(config: Synthesize, out: Path, log: Log, *, overwrite: bool = False) -> Path:
+def run(config: Synthesize, out: Path, log: Log, overwrite: bool = False) -> Path:
     """Draw the corpus into ``out`` and return its root; a finished one with the same parameters is kept.
 
-    Raises `UserError` when ``out`` holds something else; ``overwrite`` replaces a corpus with other parameters.
+    Args:
+        overwrite: replace a synthetic corpus with other parameters instead of stopping.
+
+    Raises:
+        UserError: when ``out`` holds something else.
     """
 
-    def bar(items: Iterable[int], total: int) -> Iterable[int]:
-        return progress(items, label="drawing", total=total)
+    def bar(items: Iterable[int], total: int, label: str) -> Iterable[int]:
+        return progress(items, label=label, total=total)
 
     return write_corpus(
-        out, config.preset, config.seed, jobs=config.jobs, overwrite=overwrite, say=log.say, progress=bar
+        out,
+        config.preset,
+        config.seed,
+        jobs=config.jobs,
+        overwrite=overwrite,
+        preview=config.preview,
+        say=log.say,
+        progress=bar,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfc.corpus.synthetic.draw_face import GREYS, Head, array, paint
-from mfc.corpus.synthetic.raster import BLACK, WHITE, Points, curve
+from mfc.corpus.synthetic.head import GREYS, Head, array, paint
+from mfc.corpus.synthetic.raster import BLACK, WHITE, Points
 
 
 def _cloth(head: Head, points: Points, fill: str, samples: int = 40, closed_spline: bool = True) -> None:
@@ -42,8 +42,11 @@ def draw_body(head: Head, reach: float) -> None:
         for way in (-1.0, 1.0):
             x = root + way * waist * 0.45
             knee = (hip + tall) / 2
-            leg = array((x - way * waist * 0.4, hip - 0.3), (x + way * waist * 0.55, hip - 0.3), (x + way * waist * 0.45, knee),
-                        (x + way * waist * 0.35, min(bottom, tall)), (x - way * waist * 0.2, min(bottom, tall)), (x - way * waist * 0.15, knee))  # fmt: skip
+            leg = array((x - way * waist * 0.4, hip - 0.3), (x + way * waist * 0.55, hip - 0.3),
+                        (x + way * waist * 0.45, knee),
+                        (x + way * waist * 0.35, min(bottom, tall)),
+                        (x - way * waist * 0.2, min(bottom, tall)),
+                        (x - way * waist * 0.15, knee))  # fmt: skip
             _cloth(head, leg, legs, 30)
     sway = 0.12 * look.jitter[10]
     arm = 0.42 * wide
@@ -51,8 +54,10 @@ def draw_body(head: Head, reach: float) -> None:
     limbs = []
     for way in (-1.0, 1.0):
         x = root + way * wide * 0.8
-        limbs.append(array((x - way * arm * 0.4, top + 0.5), (x + way * arm * 0.3, top + drop), (x + way * (arm * 0.75 + sway), elbow),
-                           (x + way * arm * 0.6, level), (x - way * arm * 0.1, level), (x + way * arm * 0.05, elbow)))  # fmt: skip
+        limbs.append(array((x - way * arm * 0.4, top + 0.5), (x + way * arm * 0.3, top + drop),
+                           (x + way * (arm * 0.75 + sway), elbow),
+                           (x + way * arm * 0.6, level), (x - way * arm * 0.1, level),
+                           (x + way * arm * 0.05, elbow)))  # fmt: skip
     pen.polygon(
         array(
             (root - neck + 0.1 * s, 0.6 * chin),
@@ -88,9 +93,12 @@ def draw_body(head: Head, reach: float) -> None:
             head.tones["skin"],
         )
     torso = array((root - neck * 1.2, top + 0.02), (root, top + 0.16), (root + neck * 1.2, top + 0.02),
-                  (root + wide * 0.62, top + 0.17), (root + wide * 0.93, top + drop), (root + wide * 0.9, top + 0.85),
-                  (root + waist, (top + hip) / 2), (root + waist, level), (root - waist, level), (root - waist, (top + hip) / 2),
-                  (root - wide * 0.9, top + 0.85), (root - wide * 0.93, top + drop), (root - wide * 0.62, top + 0.17))  # fmt: skip
+                  (root + wide * 0.62, top + 0.17), (root + wide * 0.93, top + drop),
+                  (root + wide * 0.9, top + 0.85),
+                  (root + waist, (top + hip) / 2), (root + waist, level), (root - waist, level),
+                  (root - waist, (top + hip) / 2),
+                  (root - wide * 0.9, top + 0.85), (root - wide * 0.93, top + drop),
+                  (root - wide * 0.62, top + 0.17))  # fmt: skip
     paint(head, [*(pen.curve(limb, 30) for limb in limbs), pen.curve(torso, 48)], fill, 1.0)
     if not back:
         _collar(head, root + 0.15 * turn, top, neck, wide, level, fill)

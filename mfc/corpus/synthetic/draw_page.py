@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from mfc.corpus.synthetic.draw_body import draw_body, draw_hand
-from mfc.corpus.synthetic.draw_face import Head, back_hair, draw_head, face_box
+from mfc.corpus.synthetic.draw_face import draw_head
+from mfc.corpus.synthetic.draw_hair import back_hair
 from mfc.corpus.synthetic.draw_scene import draw_effect, draw_place
 from mfc.corpus.synthetic.draw_text import draw_text, glyphs
 from mfc.corpus.synthetic.genes import Genes
+from mfc.corpus.synthetic.head import Head, face_box
 from mfc.corpus.synthetic.look import Look, make_look
 from mfc.corpus.synthetic.presets import Preset
 from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Pen, Screen, dot_screen, line_screen
@@ -63,6 +66,10 @@ class Studio:
         genes: Genes = story.strangers[stranger] if stranger >= 0 else story.cast[character]
         # The author's hand drifts by up to a seventh towards another one over the whole story.
         return make_look(genes, aged(story.style, story.style_later, 0.035 * when), costume, down, chibi)
+
+    def save(self, image: Image.Image, path: Path) -> None:
+        """Write a page as the JPEG of this title's scanner."""
+        image.save(path, "JPEG", quality=self.story.style.quality)
 
     def draw(self, page: Page) -> Image.Image:
         """The finished page, grey ("L") or, for colour pages, "RGB"."""

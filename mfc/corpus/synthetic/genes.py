@@ -179,10 +179,27 @@ def draw_genes(rng: np.random.Generator) -> Genes:
     )
 
 
-RESEMBLANCE = (
-    "face_width face_length jaw chin cheek eye_width eye_height eye_space eye_y eye_tilt iris_size iris_tone "
-    "brow_tilt brow_arch nose_size nose_y mouth_width mouth_y ear_size"
-).split()
+RESEMBLANCE = [
+    "face_width",
+    "face_length",
+    "jaw",
+    "chin",
+    "cheek",
+    "eye_width",
+    "eye_height",
+    "eye_space",
+    "eye_y",
+    "eye_tilt",
+    "iris_size",
+    "iris_tone",
+    "brow_tilt",
+    "brow_arch",
+    "nose_size",
+    "nose_y",
+    "mouth_width",
+    "mouth_y",
+    "ear_size",
+]
 
 
 def relative(genes: Genes, rng: np.random.Generator) -> Genes:

@@ -71,7 +71,7 @@ def _page(rng: np.random.Generator, count: int, area: Box, preset: Preset, style
         leans[[0, -1]] = 0
 
         def level(line: int, x: float) -> float:
-            return float(ys[line] + tilts[line] * ((x - x0) / (x1 - x0) - 0.5))  # noqa: B023
+            return float(ys[line] + tilts[line] * ((x - x0) / (x1 - x0) - 0.5))
 
         for column in reversed(range(columns)):
             left, right = xs[column], xs[column + 1]

@@ -10,19 +10,24 @@ from mfc.corpus.synthetic.genes import Genes
 from mfc.corpus.synthetic.raster import Points
 from mfc.corpus.synthetic.style import Style
 
-# Outline of a head that turns to the right of the page, in half face widths, y down: front, 45 degrees, profile.
+# Outline of a head that turns to the right of the page, in half face widths, y down: front, half, profile.
 # From the crown over the far side (forehead, eye, nose, lips) and the chin to the near jaw, nape and skull.
 _FRONT = (
     (0, -1.1), (0.6, -0.9), (0.92, -0.45), (0.97, -0.05), (0.95, 0.3), (0.9, 0.5), (0.82, 0.68), (0.66, 0.87),
-    (0.36, 1.09), (0, 1.2), (-0.36, 1.09), (-0.66, 0.87), (-0.88, 0.5), (-0.97, 0.05), (-0.92, -0.45), (-0.6, -0.9),
+    (0.36, 1.09), (0, 1.2), (-0.36, 1.09), (-0.66, 0.87), (-0.88, 0.5), (-0.97, 0.05), (-0.92, -0.45),
+    (-0.6, -0.9),
 )  # fmt: skip
 _HALF = (
-    (-0.1, -1.1), (0.5, -0.92), (0.84, -0.5), (0.8, -0.08), (0.88, 0.26), (0.84, 0.5), (0.77, 0.7), (0.68, 0.9),
-    (0.56, 1.08), (0.36, 1.2), (0.04, 1.12), (-0.4, 0.9), (-0.72, 0.55), (-0.98, 0.2), (-1.15, -0.35), (-0.8, -0.88),
+    (-0.1, -1.1), (0.5, -0.92), (0.84, -0.5), (0.8, -0.08), (0.88, 0.26), (0.84, 0.5), (0.77, 0.7),
+    (0.68, 0.9),
+    (0.56, 1.08), (0.36, 1.2), (0.04, 1.12), (-0.4, 0.9), (-0.72, 0.55), (-0.98, 0.2), (-1.15, -0.35),
+    (-0.8, -0.88),
 )  # fmt: skip
 _PROFILE = (
-    (-0.2, -1.1), (0.42, -0.96), (0.8, -0.52), (0.8, -0.1), (1.05, 0.36), (0.84, 0.48), (0.9, 0.64), (0.82, 0.8),
-    (0.82, 0.99), (0.58, 1.15), (0.2, 1.02), (-0.1, 0.84), (-0.3, 0.5), (-0.8, 0.45), (-1.3, -0.2), (-0.95, -0.88),
+    (-0.2, -1.1), (0.42, -0.96), (0.8, -0.52), (0.8, -0.1), (1.05, 0.36), (0.84, 0.48), (0.9, 0.64),
+    (0.82, 0.8),
+    (0.82, 0.99), (0.58, 1.15), (0.2, 1.02), (-0.1, 0.84), (-0.3, 0.5), (-0.8, 0.45), (-1.3, -0.2),
+    (-0.95, -0.88),
 )  # fmt: skip
 
 
@@ -82,7 +87,7 @@ def make_look(genes: Genes, style: Style, costume: int, hair_down: bool, chibi: 
     outline = np.array([_FRONT, _HALF, _PROFILE], dtype=float)
     lower = np.clip(outline[:, :, 1], 0, None) / 1.2
     outline[:, :, 1] = np.where(outline[:, :, 1] > 0, outline[:, :, 1] * length, outline[:, :, 1])
-    # Wide jaws push the corners out, pointed chins pull the points beside the chin in, cheeks fill the middle.
+    # Wide jaws push the corners out, pointed chins pull the points beside it in, cheeks fill the middle.
     corner = np.exp(-(((lower - 0.72) / 0.18) ** 2)) * (jaw - 0.5) * 0.3
     side = np.exp(-(((lower - 0.92) / 0.1) ** 2)) * (0.5 - chin) * 0.34
     middle = np.exp(-(((lower - 0.42) / 0.2) ** 2)) * (cheek - 0.5) * 0.12

@@ -31,7 +31,7 @@ class Preset:
     frames: Quantiles
     """Frames of a double page."""
     face_width: Quantiles
-    """Of faces as wished for; what frames cut off and crowds leave no room for makes them smaller on the page."""
+    """As wished for; frames and crowds leave less room, so that faces come out smaller on the page."""
     cast: Quantiles
     """Characters of a title."""
     decay: float

@@ -39,7 +39,7 @@ def spline_matrix(controls: int, samples: int, closed: bool = False) -> tuple[Po
             if closed:
                 np.add.at(matrix, (rows, column % controls), values)
                 continue
-            # An open curve continues straight beyond its ends: p[-1] = 2 p[0] - p[1], likewise at the far end.
+            # An open curve continues straight beyond its ends: p[-1] = 2 p[0] - p[1].
             inside = (column >= 0) & (column < controls)
             np.add.at(matrix, (rows[inside], column[inside]), values[inside])
             for outside, near, next_ in (
@@ -90,7 +90,7 @@ class Screen:
 
 
 def dot_screen(size: tuple[int, int], pitch: float, angle: tuple[int, int], cover: float, ink: int) -> Screen:
-    """Dots on a grid of ``pitch`` pixels turned by ``angle`` (a rational slope), covering a share of the paper."""
+    """Dots, ``pitch`` pixels apart on a grid turned by a rational slope, that cover a share of the paper."""
     a, b = angle
     period = max(4, round(pitch * float(np.hypot(a, b))))
     y, x = np.mgrid[0:period, 0:period] * (2 * np.pi / period)

@@ -12,8 +12,10 @@ from mfc.corpus.synthetic.story import Story
 MANGA109 = {
     "frames a page": 10.3, "faces a page": 11.7, "bodies a page": 15.5, "texts a page": 14.6,
     "frames p10": 6, "frames p50": 11, "frames p90": 14,
-    "frames without face": 0.20, "frames with 1 face": 0.54, "frames with 2 faces": 0.19, "frames with 3 or more": 0.06,
-    "face width p5": 29, "face width p25": 54, "face width p50": 77, "face width p75": 119, "face width p95": 196,
+    "frames without face": 0.20, "frames with 1 face": 0.54, "frames with 2 faces": 0.19,
+    "frames with 3 or more": 0.06,
+    "face width p5": 29, "face width p25": 54, "face width p50": 77, "face width p75": 119,
+    "face width p95": 196,
     "faces with a side of at most 30": 0.07, "face aspect p5": 0.76, "face aspect p95": 1.37,
     "faces a title": 1089, "characters a title": 29, "characters with 10 faces": 12,
     "pages a title p50": 97, "others a title": 1,

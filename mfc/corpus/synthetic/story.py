@@ -1,7 +1,7 @@
 """A title's story as a plan of pages: who appears where, how large, in which pose; every box is settled here.
 
-The plan never looks at genes: shuffling the cast changes what is drawn and no annotation. Scenes of neighbouring
-pages share a cast, speakers take turns, and a few characters carry most of the story.
+The plan never looks at genes: shuffling the cast changes what is drawn and no annotation. Scenes of
+neighbouring pages share a cast, speakers take turns, and a few characters carry most of the story.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from mfc.corpus.synthetic.style import Style, draw_style
 from mfc.corpus.synthetic.titles import OTHERS, SOUNDS, draw_line, draw_names
 
 EXPRESSIONS = (
-    "calm", "smile", "laugh", "talk", "shout", "angry", "sad", "surprised", "closed", "smirk", "worried", "wink",
+    "calm", "smile", "laugh", "talk", "shout", "angry", "sad", "surprised", "closed", "smirk",
+    "worried", "wink",
 )  # fmt: skip
 EXPRESSION_CHANCES = (0.26, 0.13, 0.07, 0.16, 0.07, 0.08, 0.05, 0.06, 0.04, 0.03, 0.04, 0.01)
 PLACES = ("blank", "tone", "gradient", "room", "street", "trees", "sky", "night")
@@ -126,7 +127,7 @@ class _Scene:
 
 
 def write_story(title: str, preset: Preset, seed: int, number: int) -> Story:
-    """The plan of title ``number`` of the corpus with this ``seed``; the same arguments give the same plan."""
+    """The plan of title ``number`` of a corpus; the same arguments give the same plan."""
     rng = np.random.default_rng([seed, number, 1])
     looks = np.random.default_rng([seed, number, 2])
     style, later = draw_style(looks), draw_style(looks)
@@ -145,7 +146,7 @@ def write_story(title: str, preset: Preset, seed: int, number: int) -> Story:
 
 
 def _stratum(preset: Preset, seed: int, number: int, stream: int) -> float:
-    """Where title ``number`` lies in a distribution over titles: spread evenly, so that every corpus has its share."""
+    """Where a title lies in a distribution over titles: spread evenly, so that every corpus has its share."""
     rng = np.random.default_rng([seed, stream])
     return float((rng.permutation(preset.titles)[number % preset.titles] + rng.random()) / preset.titles)
 
@@ -235,7 +236,7 @@ class _Teller:
     def _page(self, index: int, number: int, count: int) -> Page:
         rng, preset = self.rng, self.preset
         seed = int(rng.integers(1 << 31))
-        empty = number in (0, count - 1) and rng.random() < 0.5 or rng.random() < 0.012
+        empty = (number in (0, count - 1) and rng.random() < 0.5) or rng.random() < 0.012
         colour = bool(rng.random() < (0.5 if number == 1 else 0.015))
         if empty:
             return Page(index, (), (), (), (), colour, self.time, seed)
@@ -324,7 +325,7 @@ class _Teller:
         taken = [f.head for f in before]
         result: list[Figure] = []
         people = self._speakers(faces)
-        slots = rng.permutation(len(people)) if people else []
+        slots = rng.permutation(len(people))
         for person, slot in zip(people, slots, strict=True):
             figure = self._face(place, frame, person, int(slot), len(people), taken)
             if figure is not None:
@@ -476,7 +477,7 @@ def _aspect(pose: Pose) -> float:
 
 
 def _cut(box: Box, limits: Box) -> tuple[int, int, int, int] | None:
-    """The whole-pixel part of ``box`` within ``limits``, or None when less than 6 pixels either way remain."""
+    """The whole-pixel part of ``box`` within ``limits``; None when less than 6 pixels either way remain."""
     x0, y0 = (round(max(a, b)) for a, b in zip(box[:2], limits[:2], strict=True))
     x1, y1 = (round(min(a, b)) for a, b in zip(box[2:], limits[2:], strict=True))
     return (x0, y0, x1, y1) if x1 - x0 >= 6 and y1 - y0 >= 6 else None

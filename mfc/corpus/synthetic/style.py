@@ -175,15 +175,30 @@ def _normed(weights: list[float]) -> np.ndarray:
 
 
 def aged(style: Style, other: Style, share: float) -> Style:
-    """The same author later in the story: every measure moved by ``share`` towards ``other``, taste unchanged.
+    """The same author later in the story: measures moved by ``share`` towards ``other``, taste unchanged.
 
     Authors' hands change over a volume; kinds (how an iris is filled, which nose) stay.
     """
     moved = {
         name: getattr(style, name) + share * (getattr(other, name) - getattr(style, name))
-        for name in (
-            "weight face_length jaw chin cheek eye_width eye_height eye_space eye_y eye_round iris_size "
-            "lid_weight brow_weight nose_size mouth_width hair_volume lock_width"
-        ).split()
+        for name in [
+            "weight",
+            "face_length",
+            "jaw",
+            "chin",
+            "cheek",
+            "eye_width",
+            "eye_height",
+            "eye_space",
+            "eye_y",
+            "eye_round",
+            "iris_size",
+            "lid_weight",
+            "brow_weight",
+            "nose_size",
+            "mouth_width",
+            "hair_volume",
+            "lock_width",
+        ]
     }
     return replace(style, **moved)

@@ -1,0 +1,168 @@
+"""The synthetic corpus: how fast it is drawn, and how hard it is.
+
+``python -m benchmarks.synthetic``                      faces drawn a second on one core
+``python -m benchmarks.synthetic --difficulty WORK``    the difficulty table; corpora and encoders go to WORK
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Measured
+from mfc.corpus.synthetic.draw_page import Studio
+from mfc.corpus.synthetic.presets import PRESETS
+from mfc.corpus.synthetic.story import write_story
+from mfc.corpus.synthetic.write import titles_of
+from mfc.files import write_json
+
+MEASURES = ("accuracy", "nmi", "window", "global")
+"""Of a title's score: accuracy, NMI, precision of the nearest neighbour within a page, and anywhere."""
+
+
+def run(quick: bool = False) -> Iterator[Measured]:
+    """The row of this file: time to plan, draw and encode whole titles of the demo preset."""
+    preset, seconds, faces = PRESETS["demo"], [], 0
+    titles = titles_of(preset, 0)
+    for number in range(2 if quick else 6):
+        start = time.process_time()
+        story = write_story(titles[number], preset, 0, number)
+        studio = Studio(story, preset, 0)
+        for page in story.pages:
+            studio.save(studio.draw(page), Path("/dev/null"))
+            faces += sum(figure.face is not None for figure in page.figures)
+        seconds.append(time.process_time() - start)
+    rate = faces / sum(seconds)
+    note = f"{rate:.0f} faces a second of processor time, pages included (goal: 150)"
+    yield Measured(
+        "drawing demo pages, a core", faces, "faces", "", (), (sum(seconds),), "≥ 150 faces/s", note
+    )
+
+
+def difficulty(work: Path, corpus_seeds: int, training_seeds: int, adapt: bool, experiment: str) -> None:
+    """Measure and print; every score goes to ``work/scores.json`` at once, and is not measured again."""
+    from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
+    from mfc.device import pick_compute
+    from mfc.encoder import EncoderConfig, load_encoder, new_encoder, save_encoder
+    from mfc.log import PrintLog
+    from mfc.stages import finetune, preprocess, pretrain, synthesize
+
+    log, stages = PrintLog(), load_experiment(experiment)
+    evaluation = build(Evaluate, stages.stage("evaluate"), source=experiment)
+    tuning = build(
+        Finetune, {**stages.stage("finetune"), "eval_every": 0, "checkpoint_every": 10**6}, source=experiment
+    )
+    path = work / "scores.json"
+    scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    compute = pick_compute(evaluation.device, evaluation.precision)
+    for corpus_seed in range(corpus_seeds):
+        folder = work / f"corpus-{corpus_seed}"
+        root = synthesize.run(Synthesize(seed=corpus_seed), folder / "corpus", log)
+        cutting = build(Preprocess, stages.stage("preprocess"), source=experiment)
+        store = preprocess.run(cutting, root, folder / "faces", log)
+        for seed in range(training_seeds):
+            values = {**stages.stage("pretrain"), "seed": seed, "eval_every": 0}
+            training = build(Pretrain, values, source=experiment)
+            trained = pretrain.run(training, store, folder / "pretrain", log)
+            blank = folder / f"random-{seed}"
+            config = EncoderConfig(
+                training.backbone, load_encoder(trained).config.classes, training.image_size
+            )
+            save_encoder(new_encoder(config, init="random", seed=seed), blank)
+            for title in store.titles("test"):
+                for kind, model in (("random", blank), ("pretrained", trained)):
+                    key = f"{corpus_seed}/{seed}/{title}/{kind}"
+                    if key not in scores:
+                        scores[key] = _score(store, load_encoder(model), title, evaluation, seed, compute)
+                key = f"{corpus_seed}/{seed}/{title}/adapted"
+                if adapt and key not in scores:
+                    score, _ = finetune.run(tuning, store, trained, title, seed, folder / "finetune", log)
+                    scores[key] = {name: score.metrics[name] for name in ("accuracy", "nmi")}
+                write_json(path, scores)
+            print(table(scores), flush=True)
+
+
+def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    from mfc.constraints import nearest_neighbours
+    from mfc.evaluation import TitleView, score_title
+    from mfc.training import embed
+
+    view = TitleView.of(store, title)
+    score = score_title(
+        encoder, view, n_init=evaluation.n_init, seed=seed, batch_size=evaluation.batch_size, compute=compute
+    )
+    result = {name: score.metrics[name] for name in ("accuracy", "nmi")}
+    faces = view.with_others
+    features = embed(encoder, store.crops, faces.rows, batch_size=evaluation.batch_size, compute=compute)
+    pages = faces.faces["page_index"].to_numpy()
+    for name, reach in (("window", 1), ("global", -1)):
+        i, j, _ = nearest_neighbours(features, pages, page_range=reach)
+        result[name] = float((faces.labels[i] == faces.labels[j]).mean())
+    # How often a face picked blindly from the window would be the same person.
+    near = np.abs(pages[:, None] - pages[None, :]) <= 1
+    np.fill_diagonal(near, False)
+    same = faces.labels[:, None] == faces.labels[None, :]
+    result["chance in window"] = float((near & same).sum() / near.sum())
+    return result
+
+
+def table(scores: dict[str, dict[str, float]]) -> str:
+    """Mean over titles and seeds with a 95 % interval from a bootstrap over titles."""
+    from mfc.metrics import bootstrap_interval
+
+    lines = [
+        "| | accuracy | NMI | nearest in window | nearest anywhere | chance in window |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in ("random", "pretrained", "adapted"):
+        by_title: dict[str, list[dict[str, float]]] = {}
+        for key, score in scores.items():
+            corpus, _, title, which = key.split("/", 3)
+            if which == kind:
+                by_title.setdefault(f"{corpus}/{title}", []).append(score)
+        if not by_title:
+            continue
+        cells = []
+        for measure in (*MEASURES, "chance in window"):
+            most = max(len(runs) for runs in by_title.values())
+            values = np.full((len(by_title), most), np.nan)
+            for row, runs in enumerate(by_title.values()):
+                values[row, : len(runs)] = [run.get(measure, np.nan) for run in runs]
+            if np.isnan(values).all():
+                cells.append("–")
+                continue
+            mean, low, high = bootstrap_interval(values)
+            cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--difficulty", type=Path, metavar="WORK")
+    parser.add_argument("--corpus_seeds", type=int, default=3)
+    parser.add_argument("--training_seeds", type=int, default=3)
+    parser.add_argument("--adapt", choices=("true", "false"), default="true")
+    parser.add_argument("--experiment", default="demo")
+    options = parser.parse_args()
+    if options.difficulty is None:
+        for row in run(options.quick):
+            print(f"{row.name}: {row.note}")
+    else:
+        difficulty(
+            options.difficulty,
+            options.corpus_seeds,
+            options.training_seeds,
+            options.adapt == "true",
+            options.experiment,
+        )
+
+
+if __name__ == "__main__":
+    main()
