@@ -9,7 +9,7 @@ import shutil
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,12 @@ class PageTask:
     rows: tuple[int, ...]
     boxes: tuple[Box, ...]
     exports: tuple[str, ...]
+    expand: bool = True
 
     @property
     def name(self) -> str:
         """The picture as problems name it."""
-        return f"images/{self.title}/{self.path.name}"
+        return "/".join(self.path.parts[-3:])
 
 
 @dataclass(frozen=True)
@@ -99,22 +100,43 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
         log.say(f"preprocess: {store} is up to date with {len(found.crops):,} faces; nothing to do")
         return found
 
-    jobs = config.jobs or available_cores()
-    with _workers(jobs) as executor, new_store(store) as folder:
+    with workers(config.jobs or available_cores()) as executor:
         books = _read_books(corpus, splits, executor)
-        table, tasks, problems = _plan(corpus, books, splits, config)
+        made = cut_books(config, books, corpus.image_path, wanted, store, executor, log)
+    _say_what_came_of_it(made, log)
+    return made
+
+
+def cut_books(
+    config: Preprocess,
+    books: list[Book],
+    image_path: Callable[[str, int], Path],
+    meta: Mapping[str, Any],
+    store: Path,
+    executor: ProcessPoolExecutor | None,
+    log: Log,
+    *,
+    expand: bool = True,
+) -> FaceStore:
+    """Cut the faces of some books into a new face store; what was at ``store`` is replaced.
+
+    Args:
+        image_path: (title, page index) → the picture of a page.
+        meta: goes into ``store.json``; holds at least ``splits``.
+        executor: processes to cut in; None: here.
+        expand: grow the boxes before cutting (`mfc.faces.expand_box`).
+    """
+    with new_store(store) as folder:
+        table, tasks, problems = _plan(image_path, books, meta["splits"], config, expand)
         _stop_if_strict(problems, config)
         if table.empty:
-            raise UserError(f"{root / config.annotations}: no page of the titles in use has a face")
+            raise UserError(f"{', '.join(b.title for b in books)}: no page of the titles in use has a face")
         target = _prepare(folder, table, tasks, config)
-        log.say(
-            f"preprocess: {len(table):,} faces on {len(tasks):,} pages of {len(books)} titles, "
-            f"up to {jobs} processes"
-        )
+        log.say(f"cut {len(table):,} faces from {len(tasks):,} pages of {len(books)} titles")
         problems += _fill(tasks, target, table, executor, config)
         if not table["row"].notna().any():
             first = problems[0]["detail"] if problems else f"none is larger than {config.min_side} pixels"
-            raise UserError(f"{root}: none of {len(table)} faces could be cut; the first reason: {first}")
+            raise UserError(f"none of {len(table)} faces could be cut; the first reason: {first}")
         counts = {
             "titles": len(books),
             "pages": sum(len(book.pages) for book in books),
@@ -122,10 +144,8 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
             "kept": int(table["row"].notna().sum()),
         }
         pages = {book.title: len(book.pages) for book in books}
-        finish_store(folder, table, {**wanted, "counts": counts, "pages": pages, "problems": problems})
-    made = open_store(store)
-    _say_what_came_of_it(made, log)
-    return made
+        finish_store(folder, table, {**meta, "counts": counts, "pages": pages, "problems": problems})
+    return open_store(store)
 
 
 def _say_what_came_of_it(store: FaceStore, log: Log) -> None:
@@ -192,7 +212,7 @@ def _plain(value: object) -> str:
 
 
 @contextlib.contextmanager
-def _workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+def workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
     """Processes that start when first used; none for one job. Spawned, because threads may run here."""
     if jobs == 1:
         yield None
@@ -219,7 +239,11 @@ def _read_books(corpus: Corpus, splits: Splits, executor: ProcessPoolExecutor | 
 
 
 def _plan(
-    corpus: Corpus, books: list[Book], splits: Splits, config: Preprocess
+    image_path: Callable[[str, int], Path],
+    books: list[Book],
+    splits: Splits,
+    config: Preprocess,
+    expand: bool,
 ) -> tuple[pd.DataFrame, list[PageTask], list[dict[str, Any]]]:
     """The table with a row number for each face that is large enough, the pages to decode, and problems."""
     import pandas as pd
@@ -265,9 +289,9 @@ def _plan(
                 row += kept
             if cuts:
                 rows, boxes, exports = zip(*cuts, strict=True)
-                path = corpus.image_path(book.title, page.index)
+                path = image_path(book.title, page.index)
                 size = (page.width, page.height)
-                tasks.append(PageTask(book.title, page.index, path, size, rows, boxes, exports))
+                tasks.append(PageTask(book.title, page.index, path, size, rows, boxes, exports, expand))
         for character_id, count in undeclared.items():
             detail = f"{book.title}: character {character_id} ({count} faces) is not declared"
             problems.append(_problem("undeclared character", book.title, None, detail))
@@ -366,7 +390,7 @@ def _cut_page(task: PageTask, file: BinaryIO, target: Target) -> PageDone:
         problem = f"{task.name} has {page.width}x{page.height} pixels, not {size[0]}x{size[1]}"
     crop_boxes: list[Box | None] = []
     for row, box, export in zip(task.rows, task.boxes, task.exports, strict=True):
-        crop_box = expand_box(box, size)
+        crop_box = expand_box(box, size) if task.expand else box
         left, top, right, bottom = crop_box
         right, bottom = min(right, page.width), min(bottom, page.height)
         if left >= right or top >= bottom:
