@@ -12,13 +12,14 @@ LAYERS = {
     0: {"errors", "log", "config", "files"},
     1: {"agglomerative", "device", "encoder", "losses", "clustering", "metrics", "plots", "spool", "corpus"},
     2: {"faces", "constraints"},
-    3: {"training", "evaluation"},
+    3: {"training", "adaptation", "evaluation"},
     4: {"stages"},
     5: {"tracking", "serving"},
     6: {"pipeline", "cli", "__main__"},
 }
 WITHIN_LAYER = {
     ("evaluation", "training"),
+    ("adaptation", "training"),
     ("agglomerative", "metrics"),
     ("cli", "pipeline"),
     ("__main__", "cli"),
