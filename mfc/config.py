@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from mfc.errors import UserError
 
 C = TypeVar("C")
+N = TypeVar("N", int, float)
 
 
 def option(
@@ -151,6 +152,7 @@ class Evaluate:
     n_init: int = option(1000, "k-means restarts; the best by inertia counts.", minimum=1)
     seeds: str = option("0", "Seeds of the restarts, comma-separated; each gives one result per title.")
     batch_size: int = option(64, "Faces in a forward pass.", minimum=1)
+    figures: bool = option(True, "Log figures of the clusters and a thumbnail of every face.")
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
 
@@ -185,6 +187,59 @@ class Finetune:
     seeds: str = option(
         "0", "Seeds of order, augmentation and restarts, comma-separated; each gives one run per title."
     )
+    figures: bool = option(True, "Log figures of the clusters and a thumbnail of every face.")
+    device: str = option("auto", DEVICES)
+    precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Find the cast of a comic without labels: clusters, a gallery to look at, and an export."""
+
+    input: str = option(
+        "",
+        "Folder of the comic: in Manga109 layout, or of pages (then also --boxes), or of cut-out faces.",
+    )
+    title: str = option("", "Which title of a Manga109-layout folder. Empty: its only one.")
+    boxes: str = option("", "Face boxes of a folder of pages: a COCO JSON or a CSV file.")
+    frames: str = option("", "Frame (panel) boxes: COCO JSON or CSV. Empty: those in --boxes, if it has any.")
+    annotations: str = option(
+        "annotations.v2018.05.31", "Annotation folder of a Manga109-layout folder; its labels are not read."
+    )
+    out: str = option("", "Folder to write. Empty: <work_dir>/<experiment>/cluster/<name of the comic>.")
+    model: str = option("", "Encoder folder or models:/… URI. Empty: this experiment's pre-trained one.")
+    adapt: bool = option(
+        True, "Adapt the encoder to the comic first, as finetune does, when its pages are known."
+    )
+    epochs: int | None = option(
+        None, "Passes of the adaptation. Empty: as this experiment's finetune.", minimum=1
+    )
+    n_clusters: str = option("auto", "How many characters: auto, or a number.")
+    method: str = option(
+        "agglomerative",
+        "agglomerative (average linkage, keeps faces of one frame apart), hdbscan, or silhouette (k-means).",
+        choices=("agglomerative", "hdbscan", "silhouette"),
+    )
+    threshold: str = option(
+        "auto",
+        "Cosine distance at which the agglomerative tree is cut: auto (the best one on the validation "
+        "titles, kept beside the encoder), or a number.",
+    )
+    previous: str = option("", "A clusters.csv from before: its cluster numbers and names are kept.")
+    corrections: str = option(
+        "", "A clusters.csv that you edited: your names and moves are kept, the rest is clustered anew."
+    )
+    min_side: int | None = option(
+        None, "Leave out faces of at most this side, page pixels. Empty: as preprocess.", minimum=0
+    )
+    strict: bool = option(True, "Stop at the first page that cannot be read instead of going on without it.")
+    evaluate: str = option(
+        "",
+        "Instead: how well unknown numbers of characters are found, on the labelled titles of a split.",
+        choices=("", "val", "test"),
+    )
+    seed: int = option(0, "Seed of the adaptation and of k-means.", minimum=0)
+    batch_size: int = option(64, "Faces in a forward pass.", minimum=1)
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
 
@@ -216,6 +271,7 @@ STAGES: Mapping[str, type] = types.MappingProxyType(
         "pretrain": Pretrain,
         "evaluate": Evaluate,
         "finetune": Finetune,
+        "cluster": Cluster,
         "report": Report,
     }
 )
@@ -274,6 +330,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds: {text!r} is not a list of different whole numbers such as 0,1,2")
     return seeds
+
+
+def parse_auto(name: str, text: str, kind: type[N], minimum: float) -> N | None:
+    """``"auto"`` → None, else a number of ``kind`` that is at least ``minimum``."""
+    if text.strip().lower() == "auto":
+        return None
+    number: N | None = _convert(kind, text)
+    if number is None or number < minimum:
+        word = "a whole number" if kind is int else "a number"
+        raise UserError(f"{name}: {text!r} is neither auto nor {word} of at least {minimum:g}")
+    return number
 
 
 def build(config: type[C], values: Mapping[str, Any], *, source: str) -> C:

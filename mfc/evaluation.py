@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,18 @@ from mfc.errors import UserError
 from mfc.faces import FaceStore, Selection, select
 from mfc.log import Log
 from mfc.metrics import clustering_metrics, embedding_metrics, match_clusters
+from mfc.plots import cluster_sizes, confusion, embedding_map, face_grid, thumbnails
 from mfc.training import embed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 HEAD_FACES = 10
 """A character with at least this many faces belongs to the head, the others to the tail."""
+THUMBNAIL = 64
+"""Side of a face in the table of clusters, pixels."""
+WATCHED = (8, 12)
+"""How many characters `TitleScore.watched` shows, and how many faces of each."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,46 @@ class TitleScore:
     seed: int
     metrics: Mapping[str, float]
     clusters: pd.DataFrame
-    """A row a face: its ids and name, `cluster`, `matched` (the cluster's character), `correct`."""
+    """A row a face of a named character: its ids and name, `cluster`, `distance` to the cluster's centre,
+    `matched` (the cluster's character) and its name, `correct`."""
+    features: np.ndarray
+    """(m, d) float32 of all faces, Others too, in the order of `TitleView.with_others`."""
+    named: np.ndarray
+    """(m,) bool: which of them are the rows of ``clusters``."""
+    links: pd.DataFrame | None = None
+    """The constraints that the encoder was adapted with: `face_a`, `face_b`, `kind`, `true`."""
 
-    def send(self, log: Log, split: str) -> None:
-        """Give the metrics (named ``split/…``) and the table of clusters to a log."""
+    def send(self, log: Log, split: str, view: TitleView | None = None) -> None:
+        """Give the metrics (named ``split/…``) and the table of clusters to a log.
+
+        With the ``view`` that was scored, the table gets a thumbnail a row, and figures are drawn.
+        """
         log.metrics({f"{split}/{name}": value for name, value in self.metrics.items()})
-        log.table("clusters", self.clusters)
+        if view is None:
+            log.table("clusters", self.clusters)
+            return
+        log.table("clusters", self.clusters, thumbnails(view.crops, view.plain.rows, THUMBNAIL))
+        log.figure("figures/embedding_map", embedding_map(self.features[self.named], self.clusters))
+        log.figure("figures/confusion", confusion(self.clusters))
+        log.figure("figures/cluster_sizes", cluster_sizes(self.clusters))
+
+    def watched(self, view: TitleView) -> Image:
+        """A picture to compare over epochs: the first face of each frequent character, and its cluster.
+
+        The row of a face holds the faces of its cluster that are nearest to it; those of others are marked.
+        """
+        table, features = self.clusters, self.features[self.named]
+        n_rows, n_columns = WATCHED
+        counts = table["character_id"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+        faces, wrong = [], []
+        for character in counts.index[:n_rows]:
+            first = int((table["character_id"] == character).to_numpy().argmax())
+            members = np.flatnonzero(table["cluster"] == table["cluster"].iloc[first])
+            near = np.argsort(-(features[members] @ features[first]), kind="stable")
+            row = [first, *members[near][members[near] != first]][:n_columns]
+            faces.append(thumbnails(view.crops, view.plain.rows[row], THUMBNAIL))
+            wrong.append((table["character_id"].iloc[row] != character).to_numpy())
+        return face_grid(faces, wrong, n_columns)
 
 
 def score_title(
@@ -86,7 +129,8 @@ def score_title(
             metrics[f"{name}/accuracy"] = float(correct[part].mean())
             metrics[f"{name}/nmi"] = dict(clustering_metrics(y_true[part], y_pred[part]))["nmi"]
     metrics |= {"faces": float(len(y_true)), "characters": float(len(view.plain.classes))}
-    return TitleScore(view.title, seed, metrics, _table(view.plain, y_pred, matched, correct))
+    table = _table(view.plain, features[named], y_pred, matched, correct)
+    return TitleScore(view.title, seed, metrics, table, features, named)
 
 
 def _clusters(
@@ -97,12 +141,16 @@ def _clusters(
 
 
 def _table(
-    selection: Selection, y_pred: np.ndarray, matched: np.ndarray, correct: np.ndarray
+    selection: Selection, features: np.ndarray, y_pred: np.ndarray, matched: np.ndarray, correct: np.ndarray
 ) -> pd.DataFrame:
     columns = ["face_id", "page_index", "frame_id", "character_id", "character_name"]
     table = selection.faces[columns].reset_index(drop=True)
     table["cluster"] = y_pred
+    centres = pd.DataFrame(features).groupby(y_pred).transform("mean").to_numpy()
+    table["distance"] = np.linalg.norm(features - centres, axis=1).round(4)
+    names = selection.faces.drop_duplicates("character_id").set_index("character_id")["character_name"]
     classes = np.array([*selection.classes, ""])
     table["matched"] = classes[matched]
+    table["matched_name"] = table["matched"].map(names).fillna("")
     table["correct"] = correct
     return table

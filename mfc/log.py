@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
     from PIL.Image import Image
@@ -24,8 +25,11 @@ class Log(Protocol):
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers, e.g. ``{"train/loss": 0.3}``, at a training step."""
 
-    def table(self, name: str, table: pd.DataFrame) -> None:
-        """Record a table as an artifact; ``name`` has no ending, e.g. ``"clusters/AkaiTori"``."""
+    def table(self, name: str, table: pd.DataFrame, thumbnails: np.ndarray | None = None) -> None:
+        """Record a table as an artifact; ``name`` has no ending, e.g. ``"clusters/AkaiTori"``.
+
+        ``thumbnails``: (rows, s, s, C) uint8, comic artwork to show in front of each row.
+        """
 
     def figure(self, name: str, figure: Figure) -> None:
         """Record a plot without comic artwork; ``name`` has no ending."""
@@ -49,8 +53,8 @@ class PrintLog:
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         del values, step
 
-    def table(self, name: str, table: pd.DataFrame) -> None:
-        del name, table
+    def table(self, name: str, table: pd.DataFrame, thumbnails: np.ndarray | None = None) -> None:
+        del name, table, thumbnails
 
     def figure(self, name: str, figure: Figure) -> None:
         del name, figure

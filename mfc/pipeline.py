@@ -44,7 +44,7 @@ C = TypeVar("C")
 Row = dict[str, Any]
 """Title, seed and metrics of one scored title."""
 
-PER_CALL = (".title_idx", ".seeds", ".device", ".register")
+PER_CALL = (".title_idx", ".seeds", ".device", ".register", ".figures")
 """Parameters that do not make scores incomparable."""
 
 CURRENT = "current.json"

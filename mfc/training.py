@@ -60,7 +60,8 @@ class Task:
     rows: np.ndarray
     """(n,) int64, the crops to train on."""
     loss: Loss
-    validate: Callable[[Encoder], Mapping[str, float]]
+    validate: Callable[[Encoder, int], Mapping[str, float]]
+    """(encoder, training step) → values of the curves at that step."""
     label: str
     fingerprint: str
     """Changes with anything else that the result depends on: data, start weights, constraints."""
@@ -102,7 +103,7 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
     checkpoint = folder / "checkpoint.pt"
     start = _resume(checkpoint, key, encoder, optimiser, history, compute, task.label, log)
     if start == 0:
-        history.add(0, _validated(encoder, task, compute))
+        history.add(0, _validated(encoder, task, compute, 0))
 
     steps_per_epoch = math.ceil(len(task.rows) / plan.batch_size)
     meter = _Meter(task, plan, compute, history, log, steps_per_epoch, start)
@@ -123,7 +124,8 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
             last = done == plan.epochs
             if last or (plan.eval_every and done % plan.eval_every == 0):
                 with meter.paused():
-                    history.add(done * steps_per_epoch, _validated(encoder, task, compute))
+                    step = done * steps_per_epoch
+                    history.add(step, _validated(encoder, task, compute, step))
             if not last and done % plan.checkpoint_every == 0:
                 with meter.paused():
                     _save_checkpoint(checkpoint, key, encoder, optimiser, history, done)
@@ -188,10 +190,10 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _validated(encoder: Encoder, task: Task, compute: Compute) -> dict[str, float]:
+def _validated(encoder: Encoder, task: Task, compute: Compute, step: int) -> dict[str, float]:
     encoder.eval()
     with torch.inference_mode():
-        values = dict(task.validate(encoder))
+        values = dict(task.validate(encoder, step))
     compute.synchronize()
     return values
 

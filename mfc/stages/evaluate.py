@@ -12,13 +12,14 @@ from mfc.log import Log
 
 def run(config: Evaluate, store: FaceStore, encoder: Encoder, title: str, seed: int, log: Log) -> TitleScore:
     """Score ``title``; its metrics and the cluster of every face go to ``log``."""
+    view = TitleView.of(store, title)
     score = score_title(
         encoder,
-        TitleView.of(store, title),
+        view,
         n_init=config.n_init,
         seed=seed,
         batch_size=config.batch_size,
         compute=pick_compute(config.device, config.precision),
     )
-    score.send(log, config.split)
+    score.send(log, config.split, view if config.figures else None)
     return score

@@ -8,25 +8,26 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
+import pandas as pd
+from PIL import Image
 
+from mfc.adaptation import find_constraints, link_faces, plan_adaptation
 from mfc.config import Finetune
-from mfc.constraints import Constraints, build_constraints
-from mfc.device import Compute, pick_compute
-from mfc.encoder import WEIGHTS_NAME, Encoder, load_encoder
+from mfc.constraints import Constraints
+from mfc.device import pick_compute
+from mfc.encoder import Encoder, load_encoder
 from mfc.errors import UserError
 from mfc.evaluation import TitleScore, TitleView, score_title
-from mfc.faces import FaceStore, Selection, page_and_frame_codes, select
-from mfc.files import file_digest, value_digest, write_json
+from mfc.faces import FaceStore, Selection, select
+from mfc.files import replacing, write_json
 from mfc.log import Log
-from mfc.losses import pair_contrastive_loss
 from mfc.metrics import constraint_quality
-from mfc.training import Plan, Task, embed, fit, task_key
+from mfc.training import fit
 
 QUICK_RESTARTS = 10
 """k-means restarts of the scores during training: a curve, not a result."""
+WATCHED = "watched"
+"""Folder of the pictures of some clusters, one a validation, beside the encoder."""
 
 
 def run(
@@ -52,60 +53,42 @@ def run(
     log.metrics({f"constraints/{name}": value for name, value in quality.items()}, 0)
     view = TitleView.of(store, title)
 
-    def loss(encoder: Encoder, images: Tensor, positions: np.ndarray) -> Tensor:
-        features = encoder.features(images)
-        i, j, same = (torch.from_numpy(part).to(images.device) for part in constraints.pairs_in(positions))
-        return pair_contrastive_loss(features, i, j, same, config.tau)
-
-    def validate(encoder: Encoder) -> dict[str, float]:
+    def validate(encoder: Encoder, step: int) -> dict[str, float]:
         score = score_title(
             encoder, view, n_init=QUICK_RESTARTS, seed=seed, batch_size=config.batch_size, compute=compute
         )
-        return {f"curve/{name}": score.metrics[name] for name in ("accuracy", "nmi")}
+        values = {f"curve/{name}": score.metrics[name] for name in ("accuracy", "nmi")}
+        found = link_faces(config, score.features, selection)
+        now = dict(constraint_quality(found.must_link, found.cannot_link, selection.labels))
+        if "must_link_precision" in now:
+            values["curve/must_link_precision"] = now["must_link_precision"]
+        if config.figures:
+            with replacing(folder / WATCHED / f"{step:08d}.png") as file:
+                score.watched(view).save(file, format="PNG")
+        return values
 
-    task = Task(
-        crops=store.crops,
-        rows=selection.rows,
-        loss=loss,
-        validate=validate,
-        label=f"finetune {title}",
-        fingerprint=value_digest(
-            [
-                store.fingerprint,
-                title,
-                file_digest(model / WEIGHTS_NAME),
-                config.recipe,
-                config.tau,
-                config.page_range,
-                config.top_n,
-            ]
-        ),
-    )
-    plan = Plan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        gamma=1.0,
-        seed=seed,
-        eval_every=config.eval_every,
-        checkpoint_every=config.checkpoint_every,
-    )
-    folder = out / task_key(task, plan, encoder)
-    encoder = fit(encoder, task, plan, compute, folder, log)
+    job = plan_adaptation(config, store, model, encoder, title, seed, out, selection, constraints, validate)
+    folder = job.folder
+    encoder = fit(encoder, job.task, job.plan, compute, folder, log)
+    for file in sorted((folder / WATCHED).glob("*.png")) if config.figures else []:
+        with Image.open(file) as picture:
+            log.picture("figures/watched_clusters", picture, int(file.stem))
     write_json(folder / "finetune.json", {**dataclasses.asdict(config), "title": title, "seed": seed})
     score = score_title(
         encoder, view, n_init=config.n_init, seed=seed, batch_size=config.batch_size, compute=compute
     )
-    score.send(log, config.split)
-    return score, folder
+    score.send(log, config.split, view if config.figures else None)
+    links = _links_table(constraints, selection)
+    log.table("links", links)
+    return dataclasses.replace(score, links=links), folder
 
 
-def find_constraints(
-    config: Finetune, store: FaceStore, encoder: Encoder, selection: Selection, compute: Compute
-) -> Constraints:
-    """Must-links and cannot-links among the faces of a title, from its frames, pages and features."""
-    features = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
-    pages, frames = page_and_frame_codes(selection.faces)
-    return build_constraints(features, pages, frames, page_range=config.page_range, top_n=config.top_n)
+def _links_table(constraints: Constraints, selection: Selection) -> pd.DataFrame:
+    """A row a pair: `face_a`, `face_b`, `kind` (must-link, cannot-link), and whether it is `true`."""
+    face, label = selection.faces["face_id"].to_numpy(), selection.labels
+    tables = []
+    for kind, pairs in (("must-link", constraints.must_link), ("cannot-link", constraints.cannot_link)):
+        i, j = pairs.T
+        true = (label[i] == label[j]) == (kind == "must-link")
+        tables.append(pd.DataFrame({"face_a": face[i], "face_b": face[j], "kind": kind, "true": true}))
+    return pd.concat(tables, ignore_index=True)

@@ -56,7 +56,8 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
     def loss(encoder: Encoder, images: Tensor, positions: np.ndarray) -> Tensor:
         return functional.cross_entropy(encoder(images), labels[positions])
 
-    def validate(encoder: Encoder) -> dict[str, float]:
+    def validate(encoder: Encoder, step: int) -> dict[str, float]:
+        del step
         scores = [
             score_title(
                 encoder, view, n_init=QUICK_RESTARTS, seed=config.seed, batch_size=64, compute=compute
