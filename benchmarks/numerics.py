@@ -69,20 +69,21 @@ def kmeans_protocol(kind: str, n: int, *, baseline_restarts: int, seeds: Sequenc
     times: list[tuple[float, float]] = []
     inertias, accuracies = [], []
     for seed in seeds:
+        ours_s, _ = timed(partial(kmeans, features, CHARACTERS, n_init=RESTARTS, seed=seed))
         theirs_s, theirs = timed(
             partial(scikit_learn_kmeans, features, CHARACTERS, n_init=baseline_restarts, seed=seed)
         )
-        ours_s, ours = timed(partial(kmeans, features, CHARACTERS, n_init=RESTARTS, seed=seed))
         times.append((scale * theirs_s, ours_s))
-        found = (
-            ours.labels,
-            theirs,
-            kmeans(features, CHARACTERS, n_init=RESTARTS, seed=seed, exchange=True).labels,
+        # Quality like with like: as many restarts as scikit-learn was given.
+        same, exchanged = (
+            kmeans(features, CHARACTERS, n_init=baseline_restarts, seed=seed, exchange=exchange).labels
+            for exchange in (False, True)
         )
-        inertias.append([inertia(features, labels) for labels in found])
-        accuracies.append([cluster_accuracy(names, labels) for labels in found])
+        inertias.append([inertia(features, labels) for labels in (same, theirs, exchanged)])
+        accuracies.append([cluster_accuracy(names, labels) for labels in (same, theirs, exchanged)])
     baseline = f"scikit-learn, {baseline_restarts} restarts" + (f" × {scale:.0f}" if scale > 1 else "")
-    note = "mean inertia {:.3f} against {:.3f}, with exchange {:.3f}".format(*np.mean(inertias, axis=0))
+    note = f"{baseline_restarts} restarts: "
+    note += "inertia {:.3f} against {:.3f}, with exchange {:.3f}".format(*np.mean(inertias, axis=0))
     if kind == "clustered":
         note += "; accuracy {:.3f} against {:.3f}, with exchange {:.3f}".format(*np.mean(accuracies, axis=0))
     theirs_all, ours_all = zip(*times, strict=True)
