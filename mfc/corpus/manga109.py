@@ -42,6 +42,9 @@ OTHERS_PAPER = frozenset(
 # What `is_other` compares with after folding width, case, a leading underscore and a remark in brackets.
 OTHERS_EXTENDED = frozenset({"other", "others", "the other", "the others", "ohter", "ohters"})
 
+UNKNOWN = "unknown"
+"""The id of the one character of a book that was read without its labels."""
+
 Box = tuple[int, int, int, int]
 """xmin, ymin, xmax, ymax in page pixels, origin top left; the maximum sides are exclusive."""
 
@@ -100,8 +103,11 @@ class Corpus:
     titles: tuple[str, ...]
     _parser: manga109api.Parser = field(repr=False, compare=False)
 
-    def read_book(self, title: str) -> Book:
-        """Read one annotation file. `UserError` names the file and the line or the element that is wrong."""
+    def read_book(self, title: str, *, labels: bool = True) -> Book:
+        """Read one annotation file. `UserError` names the file and the line or the element that is wrong.
+
+        ``labels=False`` does not look at the characters: all faces are of one, `UNKNOWN`, without a name.
+        """
         path = self._xml_path(title)
         _refuse_unsafe_xml(path)
         try:
@@ -110,6 +116,10 @@ class Corpus:
             raise UserError(
                 f"{path}: not a Manga109 annotation: expected <book title=…> with <pages>"
             ) from None
+        if not labels:
+            raw["character"] = [{"@id": UNKNOWN, "@name": ""}]
+            for face in (face for page in raw["page"] for face in page["face"]):
+                face["@character"] = UNKNOWN
         characters = tuple(
             Character(_id(c, "id", f"{path}: a character"), _text(c, "name", f"{path}: a character"))
             for c in raw["character"]
