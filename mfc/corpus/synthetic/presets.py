@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-VERSION = 3
+VERSION = 4
 """Raised when the same preset and seed would give other bytes."""
 
 Quantiles = tuple[tuple[float, float], ...]
@@ -77,7 +77,7 @@ PRESETS: Mapping[str, Preset] = types.MappingProxyType(
             pages=((0, 27), (0.1, 80), (0.5, 97), (0.9, 114), (1, 185)),
             width=1654, height=1170, oversize=2,
             frames=((0, 1), (0.1, 6), (0.5, 11), (0.9, 14), (1, 19)),
-            face_width=((0, 18), (0.05, 35), (0.25, 71), (0.5, 99), (0.75, 156), (0.95, 248), (1, 470)),
+            face_width=((0, 18), (0.05, 34.6), (0.25, 70.5), (0.5, 99), (0.75, 156), (0.95, 248), (1, 470)),
             cast=((0, 8), (0.25, 19), (0.5, 27), (0.75, 35), (1, 52)), decay=0.84, scene_frames=38,
             faces_in_frame=_SHARES, bodies_alone=0.5, texts=1.68,
         ),

@@ -145,6 +145,17 @@ def write_story(title: str, preset: Preset, seed: int, number: int) -> Story:
     return Story(title, style, later, tuple(cast), tuple(strangers), tuple(names), other, tuple(pages))
 
 
+def _distinct_bodies(figures: list[Figure]) -> list[Figure]:
+    """No two bodies with one box: of two people that both fill a frame only the first is outlined."""
+    seen: set[tuple[int, int, int, int]] = set()
+    result = []
+    for figure in figures:
+        result.append(replace(figure, body=None) if figure.body in seen else figure)
+        if figure.body is not None:
+            seen.add(figure.body)
+    return result
+
+
 def _stratum(preset: Preset, seed: int, number: int, stream: int) -> float:
     """Where a title lies in a distribution over titles: spread evenly, so that every corpus has its share."""
     rng = np.random.default_rng([seed, stream])
@@ -253,6 +264,7 @@ class _Teller:
             around = [f for f in figures if _overlap(f.head, near)]
             texts += self._texts(place, frame, around, [t for t in texts if _overlap(t.box, near)])
             scenery.append(self._scenery())
+        figures = _distinct_bodies(figures)
         # Title pages and splashes without a border are not annotated as frames.
         frameless = len(frames) == 1 and not frames[0].bordered
         if frameless:
@@ -511,10 +523,10 @@ def _hides(a: Box, b: Box) -> bool:
     """
     near, far = (a, b) if _area(a) > _area(b) else (b, a)
     width, height = near[2] - near[0], near[3] - near[1]
-    hair = (near[0] - 0.12 * width, near[1] - 0.3 * height, near[2] + 0.12 * width, near[3] + 0.1 * height)
-    trunk = (near[0] - 0.35 * width, near[3] + 0.1 * height, near[2] + 0.35 * width, near[3] + 5 * height)
+    hair = (near[0] - 0.3 * width, near[1] - 0.4 * height, near[2] + 0.3 * width, near[3] + 0.1 * height)
+    trunk = (near[0] - 0.4 * width, near[3] + 0.1 * height, near[2] + 0.4 * width, near[3] + 5 * height)
     covered = _share(_both(hair, far), far) + _share(_both(trunk, far), far)
-    return covered > 0.28 or _overlap(a, b) > 0.2
+    return covered > 0.3 or _overlap(a, b) > 0.2
 
 
 def _both(a: Box, b: Box) -> Box:

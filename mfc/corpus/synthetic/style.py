@@ -154,7 +154,7 @@ def draw_style(rng: np.random.Generator) -> Style:
         shoulders=near(1.75 - 0.2 * cute + 0.2 * real, 0.2),
         heads=near(6.3 - 1.2 * cute + 1.0 * real - 0.8 * retro, 0.5),
         chibi_rate=float(rng.choice([0.0, 0.02, 0.06, 0.1])) * (0.4 + cute),
-        zoom=float(np.exp(rng.normal(0, 0.12))),
+        zoom=float(np.exp(rng.normal(0, 0.05))),
         effects=float(rng.uniform(0.05, 0.4)),
         detail=float(rng.uniform(0.2, 1)),
         slant=float(rng.choice([0.0, 0.03, 0.07])),
