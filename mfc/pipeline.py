@@ -105,7 +105,8 @@ def synthesize(session: Session, run: Run) -> Path:
     from mfc.stages import synthesize as stage
 
     config = session.config(Synthesize)
-    return stage.run(config, Path(config.out) if config.out else session.paths.corpus, run)
+    out = Path(config.out) if config.out else session.paths.corpus
+    return stage.run(config, out, run, session.where.overwrite)
 
 
 def preprocess(session: Session, run: Run) -> FaceStore:
