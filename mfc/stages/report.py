@@ -24,6 +24,11 @@ PAPER: Mapping[str, tuple[float, float]] = {"accuracy": (0.48, 0.64), "nmi": (0.
 REIMPLEMENTATION: Mapping[str, tuple[float, float]] = {"accuracy": (0.472, 0.666), "nmi": (0.615, 0.718)}
 """The same from the public re-implementation of the paper."""
 
+PUBLISHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "Manga109, the paper (published; not run here)": PAPER,
+    "Manga109, public re-implementation (published; not run here)": REIMPLEMENTATION,
+}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -120,12 +125,9 @@ def _markdown(
             + " |"
         )
     spans = (intervals[f"{metric}_{kind}"] for metric in METRICS for kind in kinds)
-    cells = (f"{low:.3f} … {high:.3f}" for _, low, high in spans)
+    cells = (_span(low, high, "") for _, low, high in spans)
     lines.append(f"| {confidence:.0%} interval over titles and seeds | " + " | ".join(cells) + " |")
-    for name, rows in (
-        ("Manga109, the paper (published; not run here)", PAPER),
-        ("Manga109, public re-implementation (published; not run here)", REIMPLEMENTATION),
-    ):
+    for name, rows in PUBLISHED.items():
         published = (
             f"{before:.3f} | {after:.3f} | {after - before:+.3f}"
             for before, after in (rows[metric] for metric in METRICS)
@@ -196,10 +198,15 @@ def comparison_markdown(table: pd.DataFrame, names: Sequence[str], confidence: f
     ]
     lines += [
         f"| {r.stage} | {r.metric} | {r.titles} | {r.seeds} | {r.A:.3f} | {r.B:.3f} | {r.difference:+.3f} | "
-        f"{r.low:+.3f} … {r.high:+.3f} | {r.verdict} |"
+        f"{_span(r.low, r.high, '+')} | {r.verdict} |"
         for r in table.itertuples()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _span(low: float, high: float, sign: str) -> str:
+    """An interval as text; a dash where one value alone leaves nothing to estimate an error from."""
+    return f"{low:{sign}.3f} … {high:{sign}.3f}" if np.isfinite([low, high]).all() else "–"
 
 
 def _scored(table: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:

@@ -118,3 +118,10 @@ def test_nothing_to_compare_is_an_error() -> None:
     empty = runs(np.full((2, 1), 0.5)).head(1)
     with pytest.raises(UserError, match="runs a and b have no scored title in common"):
         compare(CONFIG, {"a": empty, "b": empty})
+
+
+def test_one_title_has_no_interval() -> None:
+    """A single value gives a dash, not `nan`."""
+    summary = summarise(CONFIG, BEFORE.head(1), AFTER.head(1), "test")
+    assert "nan" not in summary.markdown
+    assert "interval over titles and seeds | – |" in summary.markdown
