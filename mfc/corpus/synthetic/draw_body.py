@@ -17,8 +17,8 @@ def _cloth(head: Head, points: Points, fill: str, samples: int = 40, closed_spli
     pen.ring(points, 1.0, samples=samples) if closed_spline else None
 
 
-def draw_body(head: Head, reach: float) -> None:
-    """The body below the head down to ``reach`` (figure units below the origin)."""
+def draw_body(head: Head) -> None:
+    """The whole body below the head; the frame cuts off what it does not show."""
     look, pen, s = head.look, head.pen, head.side
     g, style = look.genes, look.style
     back = head.yaw > 1.9
@@ -31,32 +31,27 @@ def draw_body(head: Head, reach: float) -> None:
         wide, neck = 0.85, 0.25
     top = chin + (0.28 if not head.pose.chibi else 0.05)
     tall = 2.35 * (style.heads * (0.75 if g.age < 0.2 else 1) if not head.pose.chibi else 2.4)
-    bottom = min(reach, tall)
     drop = 0.38 if not g.female else 0.45
     hip = chin + 0.42 * (tall - chin)
     waist = wide * (0.62 if g.female else 0.72)
-    level = min(bottom, hip)
-    fill = g_cloth(head)
-    if bottom > hip:
-        legs = "black" if fill != "black" else "dark"
-        for way in (-1.0, 1.0):
-            x = root + way * waist * 0.45
-            knee = (hip + tall) / 2
-            leg = array((x - way * waist * 0.4, hip - 0.3), (x + way * waist * 0.55, hip - 0.3),
-                        (x + way * waist * 0.45, knee),
-                        (x + way * waist * 0.35, min(bottom, tall)),
-                        (x - way * waist * 0.2, min(bottom, tall)),
-                        (x - way * waist * 0.15, knee))  # fmt: skip
-            _cloth(head, leg, legs, 30)
+    fill = look.cloth
+    # Legs, hands and shoes only where the canvas shows them.
+    if pen.place(array((0.0, hip - 0.6)))[0, 1] < pen.canvas.size[1]:
+        _legs(head, root, waist, hip, tall)
     sway = 0.12 * look.jitter[10]
     arm = 0.42 * wide
     elbow = top + 0.55 * (hip - top)
     limbs = []
     for way in (-1.0, 1.0):
         x = root + way * wide * 0.8
+        wrist = x + way * arm * 0.25
+        fist = array((wrist, hip)) + array(
+            (-0.2, -0.1), (0.0, -0.2), (0.2, -0.1), (0.16, 0.28), (-0.16, 0.28)
+        )
+        paint(head, [pen.curve(fist, 14)], "white", 0.9)
         limbs.append(array((x - way * arm * 0.4, top + 0.5), (x + way * arm * 0.3, top + drop),
                            (x + way * (arm * 0.75 + sway), elbow),
-                           (x + way * arm * 0.6, level), (x - way * arm * 0.1, level),
+                           (x + way * arm * 0.6, hip), (x - way * arm * 0.1, hip),
                            (x + way * arm * 0.05, elbow)))  # fmt: skip
     pen.polygon(
         array(
@@ -95,13 +90,13 @@ def draw_body(head: Head, reach: float) -> None:
     torso = array((root - neck * 1.2, top + 0.02), (root, top + 0.16), (root + neck * 1.2, top + 0.02),
                   (root + wide * 0.62, top + 0.17), (root + wide * 0.93, top + drop),
                   (root + wide * 0.9, top + 0.85),
-                  (root + waist, (top + hip) / 2), (root + waist, level), (root - waist, level),
+                  (root + waist, (top + hip) / 2), (root + waist, hip), (root - waist, hip),
                   (root - waist, (top + hip) / 2),
                   (root - wide * 0.9, top + 0.85), (root - wide * 0.93, top + drop),
                   (root - wide * 0.62, top + 0.17))  # fmt: skip
     paint(head, [*(pen.curve(limb, 30) for limb in limbs), pen.curve(torso, 48)], fill, 1.0)
     if not back:
-        _collar(head, root + 0.15 * turn, top, neck, wide, level, fill)
+        _collar(head, root + 0.15 * turn, top, neck, wide, hip, fill)
     for k in range(2):
         way = 1.0 if k else -1.0
         crease = array(
@@ -112,8 +107,30 @@ def draw_body(head: Head, reach: float) -> None:
         pen.line(crease, 0.7, (0.2, 0.05), grey=BLACK if fill != "black" else 170, samples=10)
 
 
-def g_cloth(head: Head) -> str:
-    return head.look.cloth
+def _legs(head: Head, root: float, waist: float, hip: float, tall: float) -> None:
+    """Trousers, or bare legs under a skirt, and shoes."""
+    look = head.look
+    skirt = look.genes.female and look.collar in ("sailor", "blouse", "kimono", "vneck")
+    legs = "white" if skirt else "black" if look.cloth != "black" else "dark"
+    knee = (hip + tall) / 2
+    shapes = []
+    for way in (-1.0, 1.0):
+        x = root + way * waist * 0.45
+        shapes.append(array((x - way * waist * 0.4, hip - 0.3), (x + way * waist * 0.55, hip - 0.3),
+                            (x + way * waist * 0.4, knee), (x + way * waist * 0.3, tall),
+                            (x - way * waist * 0.15, tall),
+                            (x - way * waist * 0.12, knee)))  # fmt: skip
+        shoe = array((x, tall)) + array((-0.3, -0.1), (0.0, -0.22), (0.3, -0.1), (0.3, 0.12), (-0.3, 0.12))
+        head.pen.fill(shoe, BLACK)
+    paint(head, [head.pen.curve(leg, 24) for leg in shapes], legs, 1.0)
+    if skirt:
+        hem = hip + 0.55 * (knee - hip) * (1.7 if look.collar == "kimono" else 1.0)
+        pleats = np.linspace(-1.35, 1.35, 7) * waist
+        zigzag = [(root + x, hem + (0.1 if k % 2 else 0.0)) for k, x in enumerate(pleats)]
+        cloth = array((root - waist, hip - 0.25), *zigzag, (root + waist, hip - 0.25))
+        paint(head, [head.pen.place(cloth)], "dark" if look.cloth in ("white", "black") else look.cloth, 1.0)
+        for x in pleats[1:-1]:
+            head.pen.line(array((root + 0.75 * x, hip), (root + x, hem)), 0.6, (0.2, 0.8), samples=5)
 
 
 def _collar(head: Head, x: float, top: float, neck: float, wide: float, level: float, fill: str) -> None:

@@ -130,13 +130,10 @@ class Studio:
         trunk = Pen(canvas, upright, pen.place(neck) - neck @ upright, weight)
         head = Head(look, pose, pen, self.kit.tones, rng, mirror, yaw, scale)
         body = Head(look, pose, trunk, self.kit.tones, rng, mirror, yaw, scale)
-        reach = 8.0
-        if figure.body is not None:
-            reach = max(1.6, (figure.body[3] * times - canvas.origin[1] - float(trunk.shift[1])) / scale)
         behind = yaw > 1.9
         if not behind:
             back_hair(head)
-        draw_body(body, reach)
+        draw_body(body)
         draw_head(head, figure.shadow)
         if behind:
             back_hair(head)

@@ -111,11 +111,13 @@ def _beard(head: Head) -> None:
         )
         paint(head, [spline(head, shape, 20)], fill, 0.8)
     elif g.beard == "stubble" and head.size > 24:
-        for k in range(26):
-            x, y = 0.75 * np.sin(2.4 * k), m + 0.05 + 0.3 * abs(np.cos(1.7 * k))
-            if (abs(x) < w and abs(y - m) < 0.1) or (x > 0 and head.yaw > 0.9):
-                continue
-            pen.line(feature(head, array((x, y), (x + 0.01, y + 0.05))), 0.4, (0.8, 0.3), samples=4)
+        angle = np.arange(40) * 2.4
+        dots = np.stack([0.8 * np.sin(angle), m + 0.06 + 0.36 * np.abs(np.cos(0.7 * angle))], axis=1)
+        dots = feature(head, dots[(np.abs(dots[:, 0]) > w) | (dots[:, 1] > m + 0.14)])
+        far, near = edge[4:10], edge[9:14][::-1]
+        right, left = (np.interp(dots[:, 1], side[:, 1], side[:, 0]) for side in (far, near))
+        for dot in dots[(dots[:, 0] < right - 0.08) & (dots[:, 0] > left + 0.1)]:
+            pen.line(dot + array((0.0, 0.0), (0.01, 0.05)), 0.4, (0.8, 0.3), samples=4)
 
 
 def worn(head: Head) -> None:

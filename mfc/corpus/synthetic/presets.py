@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-VERSION = 4
+VERSION = 5
 """Raised when the same preset and seed would give other bytes."""
 
 Quantiles = tuple[tuple[float, float], ...]

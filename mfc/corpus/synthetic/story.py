@@ -259,11 +259,13 @@ class _Teller:
             self.scene.frames_left -= 1
             if self.scene.frames_left < 0:
                 self.scene = self._new_scene()
-            near = _swell(frame.box, 1.1)
-            figures += self._figures(place, frame, [f for f in figures if _overlap(f.head, near)])
+            figures += self._figures(place, frame, figures)
+            scenery.append(self._scenery())
+        # Balloons come last, over everything, so they must mind the faces of all frames.
+        for place, frame in enumerate(frames):
+            near = _swell(frame.box, 1.3)
             around = [f for f in figures if _overlap(f.head, near)]
             texts += self._texts(place, frame, around, [t for t in texts if _overlap(t.box, near)])
-            scenery.append(self._scenery())
         figures = _distinct_bodies(figures)
         # Title pages and splashes without a border are not annotated as frames.
         frameless = len(frames) == 1 and not frames[0].bordered
@@ -334,13 +336,19 @@ class _Teller:
             shares = shares * (1, 0.85, 1.3, 1.6, 1.8)
         faces = int(rng.choice(len(shares), p=shares / shares.sum()))
         alone = int(rng.poisson(preset.bodies_alone * (1.9 if faces == 0 else 0.6)))
-        taken = [f.head for f in before]
+        # Who stands across the gutter may hide faces of other frames, down to the page's end.
+        near = _swell(frame.box, 1.1)
+        everywhere = [f.head for f in before]
+        taken = [f.head for f in before if f.frame < 0 or _overlap(f.head, near)]
         result: list[Figure] = []
         people = self._speakers(faces)
         slots = rng.permutation(len(people))
         for person, slot in zip(people, slots, strict=True):
-            figure = self._face(place, frame, person, int(slot), len(people), taken)
+            out = bool(rng.random() < 0.03)
+            heads = everywhere if out else taken
+            figure = self._face(place, out, frame, person, int(slot), len(people), heads)
             if figure is not None:
+                everywhere.append(figure.head)
                 taken.append(figure.head)
                 result.append(figure)
         for _ in range(alone):
@@ -354,11 +362,10 @@ class _Teller:
         return result
 
     def _face(
-        self, place: int, frame: Frame, person: int, slot: int, people: int, taken: list[Box]
+        self, place: int, out: bool, frame: Frame, person: int, slot: int, people: int, taken: list[Box]
     ) -> Figure | None:
         rng, preset = self.rng, self.preset
         x0, y0, x1, y1 = frame.box
-        out = place_out = bool(rng.random() < 0.03)
         for attempt in range(12):
             width = self._face_width(frame.box, people) * 0.93**attempt
             centre = (slot + 0.5) / people
@@ -378,7 +385,7 @@ class _Teller:
             face = _cut(skin, page if out else frame.box)
             if face is None or _share(face, head) < 0.4 or any(_hides(head, t) for t in taken):
                 continue
-            return self._figure(place, place_out, frame, person, head, face, pose, people)
+            return self._figure(place, out, frame, person, head, face, pose, people)
         return None
 
     def _no_face(self, place: int, frame: Frame, person: int, taken: list[Box]) -> Figure | None:
@@ -411,7 +418,7 @@ class _Teller:
         rng, preset, scene = self.rng, self.preset, self.scene
         x0, y0, x1, y1 = head
         width, height = x1 - x0, y1 - y0
-        reach = rng.uniform(2.0, 6.0) * height * (0.45 if pose.chibi else 1)
+        reach = rng.uniform(4.8, 6.6) * height * (0.32 if pose.chibi else 1)
         half = width * rng.uniform(0.85, 1.35)
         middle = (x0 + x1) / 2
         wanted = (middle - half, y0 - 0.45 * height, middle + half, y1 + reach)
@@ -465,7 +472,7 @@ class _Teller:
                 )
                 if best is None or cost < best[0]:
                     best = (cost, box)
-            if best is None or best[0] > 0.3:
+            if best is None or best[0] > 0.25:
                 continue
             cut = _cut(best[1], (0.0, 0.0, float(preset.width), float(preset.height)))
             if cut is None:
