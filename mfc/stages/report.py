@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class Summary:
     """The comparison of two sets of scores."""
 
     table: pd.DataFrame
-    """A row a title (mean over seeds), then `mean`: columns `<metric>_{pretrained,adapted,difference}`."""
+    """A row a title (mean over seeds), then `mean`: columns `<metric>_{pretrained,adapted,difference}`, and
+    `<metric>_{pretrained,adapted}_sd`, the standard deviation over seeds (NaN for one seed)."""
     intervals: Mapping[str, tuple[float, float, float]]
     """Column of the table → (mean, low, high) over titles and seeds."""
     markdown: str
@@ -81,6 +82,8 @@ def summarise(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, c
         means["difference"] = means["adapted"] - means["pretrained"]
         for kind, values in means.items():
             columns[f"{metric}_{kind}"] = [*values.tolist(), float(values.mean())]
+        for kind, scores in (("pretrained", before), ("adapted", after)):
+            columns[f"{metric}_{kind}_sd"] = [*_sd(scores).tolist(), float(_sd(_complete_mean(scores))[0])]
     table = pd.DataFrame(columns)
     return Summary(table, intervals, _markdown(table, intervals, config.confidence, corpus))
 
@@ -101,6 +104,20 @@ def _titles_by_seeds(scores: pd.DataFrame, titles: list[str], metric: str) -> np
     return wide.reindex(titles).to_numpy(dtype=np.float64)
 
 
+def _sd(scores: np.ndarray) -> np.ndarray:
+    """(titles,) standard deviation over seeds (n - 1); NaN where fewer than two seeds were run."""
+    counts = np.isfinite(scores).sum(axis=1)
+    centred = np.nan_to_num(scores - np.nanmean(scores, axis=1, keepdims=True))
+    squares = np.square(centred).sum(axis=1)
+    return np.sqrt(np.divide(squares, counts - 1, out=np.full(len(scores), np.nan), where=counts > 1))
+
+
+def _complete_mean(scores: np.ndarray) -> np.ndarray:
+    """(1, seeds) mean over titles of the seeds that every title was run with."""
+    complete = scores[:, np.isfinite(scores).all(axis=0)]
+    return complete.mean(axis=0, keepdims=True) if complete.size else np.full((1, 1), np.nan)
+
+
 def _markdown(
     table: pd.DataFrame, intervals: Mapping[str, tuple[float, float, float]], confidence: float, corpus: str
 ) -> str:
@@ -112,11 +129,7 @@ def _markdown(
     lines = [f"| {corpus} | {head} |", "|---|" + "---:|" * (3 * len(METRICS))]
     for row in table.to_dict("records"):
         strong = "**" if row["title"] == "mean" else ""
-        cells = (
-            f"{row[f'{metric}_{kind}']:{'+' if kind == 'difference' else ''}.3f}"
-            for metric in METRICS
-            for kind in kinds
-        )
+        cells = (_cell(row, metric, kind) for metric in METRICS for kind in kinds)
         lines.append(
             "| "
             + " | ".join(
@@ -197,11 +210,18 @@ def comparison_markdown(table: pd.DataFrame, names: Sequence[str], confidence: f
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     lines += [
-        f"| {r.stage} | {r.metric} | {r.titles} | {r.seeds} | {r.A:.3f} | {r.B:.3f} | {r.difference:+.3f} | "
-        f"{_span(r.low, r.high, '+')} | {r.verdict} |"
-        for r in table.itertuples()
+        f"| {r['stage']} | {r['metric']} | {r['titles']} | {r['seeds']} | {r['A']:.3f} | {r['B']:.3f} | "
+        f"{r['difference']:+.3f} | {_span(r['low'], r['high'], '+')} | {r['verdict']} |"
+        for r in table.to_dict("records")
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(row: Mapping[Hashable, Any], metric: str, kind: str) -> str:
+    """A mean over seeds, with its standard deviation where several were run."""
+    sd = row.get(f"{metric}_{kind}_sd", np.nan)
+    spread = f" ± {sd:.3f}" if np.isfinite(sd) else ""
+    return f"{row[f'{metric}_{kind}']:{'+' if kind == 'difference' else ''}.3f}{spread}"
 
 
 def _span(low: float, high: float, sign: str) -> str:

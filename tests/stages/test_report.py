@@ -31,6 +31,8 @@ def test_hand_worked_table() -> None:
     assert table["accuracy_adapted"].tolist() == pytest.approx([0.6, 0.6, 0.6])
     assert table["accuracy_difference"].tolist() == pytest.approx([0.2, 0.0, 0.1])
     assert table["nmi_difference"].tolist() == pytest.approx([0.1, -0.1, 0.0])
+    assert np.isnan(table["accuracy_pretrained_sd"]).all()
+    assert table["accuracy_adapted_sd"].tolist() == pytest.approx([0.2 / 2**0.5, np.nan, np.nan], nan_ok=True)
     mean, low, high = summary.intervals["accuracy_difference"]
     assert mean == pytest.approx(0.1)
     assert low <= mean <= high
@@ -39,7 +41,8 @@ def test_hand_worked_table() -> None:
 def test_markdown_shows_every_title_and_the_paper() -> None:
     """One line a title, the mean in bold, the published rows marked as Manga109 and not run here."""
     lines = summarise(CONFIG, BEFORE, AFTER, "test").markdown.splitlines()
-    assert "| That'sYuki | 0.400 | 0.600 | +0.200 | 0.600 | 0.700 | +0.100 |" in lines
+    # Two seeds, 0.5 and 0.7: their standard deviation is 0.1·√2.
+    assert "| That'sYuki | 0.400 | 0.600 ± 0.141 | +0.200 | 0.600 | 0.700 ± 0.141 | +0.100 |" in lines
     assert any(line.startswith("| **mean** | **0.500** | **0.600** | **+0.100** |") for line in lines)
     paper = next(line for line in lines if "the paper" in line)
     assert "Manga109" in paper
