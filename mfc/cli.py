@@ -91,8 +91,8 @@ def main() -> None:
     """Cluster the faces of manga characters, and track every step in MLflow.
 
     The pipeline, in order: synthesize, preprocess, statistics, pretrain, evaluate, finetune, report;
-    `main` runs all of it from an experiment file. Values come from the command line, then the environment,
-    then the experiment file, then the defaults shown.
+    `main` runs all of it from an experiment file. `cluster` is for a comic without labels. Values come from
+    the command line, then the environment, then the experiment file, then the defaults shown.
     """
 
 
@@ -190,6 +190,13 @@ def finetune(session: Session, run: Run) -> None:
     from mfc import pipeline
 
     pipeline.finetune(session, run)
+
+
+@stage_command("cluster")
+def cluster(session: Session, run: Run) -> None:
+    from mfc import pipeline
+
+    click.echo(pipeline.cluster(session, run))
 
 
 @stage_command("report")

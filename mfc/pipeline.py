@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mfc.config import (
     STAGES,
+    Cluster,
     Evaluate,
     Experiment,
     Finetune,
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from mfc.device import Compute
     from mfc.encoder import Encoder
     from mfc.evaluation import TitleScore
     from mfc.faces import FaceStore
+    from mfc.stages.auto_k import Calibration
     from mfc.stages.report import Summary
     from mfc.tracking import Run
 
@@ -217,6 +221,90 @@ def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
         return score
 
     return _per_title(session, run, config, store, one, nested=nested)
+
+
+def cluster(session: Session, run: Run) -> str:
+    """Cluster a comic without labels, and return where; or say how well numbers of characters are found."""
+    from mfc.stages import cluster as stage
+
+    config = session.config(Cluster)
+    if config.evaluate:
+        return _evaluate_auto_k(session, run, config)
+    home = session.paths.root / "cluster"
+    job = stage.open_job(config, lambda name: home / name, session.where.overwrite)
+    model = _model_for_anybody(session, run, config.model)
+    out = stage.run(
+        job,
+        session.config(Preprocess),
+        _adaptation(session, config),
+        model,
+        lambda encoder, compute: _calibration(session, run, config, model, encoder, compute).threshold(),
+        home / ".work",
+        run,
+    )
+    run.tags({"title": job.comic.book.title, "seed": str(config.seed)})
+    return str(out)
+
+
+def _adaptation(session: Session, config: Cluster) -> Finetune:
+    """How this experiment's finetune adapts, with what `cluster` says otherwise."""
+    usual = session.config(Finetune)
+    return dataclasses.replace(
+        usual, epochs=config.epochs or usual.epochs, device=config.device, precision=config.precision
+    )
+
+
+def _model_for_anybody(session: Session, run: Run, given: str) -> Path:
+    """`_model`, and before it would be trained or refused: the pre-trained one of the registry."""
+    from mfc import tracking
+
+    if not given and not (session.paths.pretrained / CURRENT).is_file():
+        uri = f"models:/{tracking.REGISTERED_MODEL}@{tracking.PRETRAINED_ALIAS}"
+        with contextlib.suppress(UserError):
+            found = _model(session, run, uri)
+            run.say(f"cluster: this experiment has no pre-trained encoder; using {uri}")
+            return found
+    return _model(session, run, given)
+
+
+def _calibration(
+    session: Session, run: Run, config: Cluster, model: Path, encoder: Encoder, compute: Compute
+) -> Calibration:
+    """What is kept beside the encoder; else made from the validation titles of this experiment's faces."""
+    from mfc.faces import open_store
+    from mfc.stages.auto_k import calibrate, read_calibration
+
+    kept = read_calibration(model)
+    if kept is not None:
+        return kept
+    if not (session.paths.store / "store.json").is_file():
+        raise UserError(
+            f"{model}: nobody has learnt on labelled titles yet where to cut its tree; give --n_clusters "
+            "NUMBER, --threshold 0.4 or the like, --method silhouette, or an --experiment with faces"
+        )
+    return calibrate(encoder, model, open_store(session.paths.store), config.batch_size, compute, run)
+
+
+def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
+    from mfc.device import pick_compute
+    from mfc.encoder import load_encoder
+    from mfc.stages import auto_k
+    from mfc.stages import cluster as stage
+
+    store = _store(session, run)
+    model = _model(session, run, config.model)
+    compute = pick_compute(config.device, config.precision)
+    encoder = load_encoder(model, compute.device)
+    calibration = _calibration(session, run, config, model, encoder, compute)
+    adaptation = _adaptation(session, config)
+
+    def adapted(title: str) -> Encoder:
+        folders = [session.paths.adapted(title), session.paths.root / "cluster" / ".work" / "adapted"]
+        return stage.adapt_to(title, adaptation, store, model, config.seed, folders, compute, run)
+
+    how = adapted if config.adapt else None
+    markdown = auto_k.evaluate(config, session.config(Report), store, encoder, calibration, how, compute, run)
+    return markdown
 
 
 def report(session: Session, run: Run) -> Summary:

@@ -1,0 +1,247 @@
+"""How many characters? Where to cut the agglomerative tree, learnt on validation titles, and how good it is.
+
+The cut is learnt from the features of the encoder as it was trained. It tells the number of characters; when
+the encoder was adapted to a comic, the tree of the adapted features is cut into that number of clusters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mfc.agglomerative import THRESHOLDS, Tree, average_linkage, best_threshold, threshold_curve
+from mfc.clustering import kmeans
+from mfc.config import Cluster, Report
+from mfc.constraints import cannot_links_from_frames
+from mfc.device import Compute
+from mfc.encoder import Encoder
+from mfc.errors import UserError
+from mfc.evaluation import TitleView
+from mfc.faces import FaceStore, page_and_frame_codes
+from mfc.files import write_json
+from mfc.log import Log, progress
+from mfc.metrics import bcubed_scores, bootstrap_interval, clustering_metrics
+from mfc.training import embed
+
+CALIBRATION = "calibration.json"
+"""Beside the encoder."""
+RESTARTS = 100
+"""Of k-means with the true number of characters, the yardstick."""
+SILHOUETTE_RESTARTS = 10
+GRID = 24
+"""Numbers of clusters that `silhouette` tries."""
+MOST_CLUSTERS = 150
+SMALLEST_CLUSTER = 3
+"""Of `hdbscan`."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """B-cubed F of each cut (`THRESHOLDS`) on each validation title."""
+
+    curves: Mapping[str, np.ndarray]
+    store: str
+    """Fingerprint of the face store."""
+
+    def threshold(self, *, without: str = "") -> float:
+        """The best cut, on average over the titles; ``without`` one of them, when there are others."""
+        used = [curve for title, curve in self.curves.items() if title != without]
+        return best_threshold(used or list(self.curves.values()))[0]
+
+
+def read_calibration(model: Path) -> Calibration | None:
+    """The calibration beside an encoder; None when there is none of this version."""
+    try:
+        content = json.loads((model / CALIBRATION).read_text(encoding="utf-8"))
+        curves = {title: np.array(curve, np.float64) for title, curve in content["curves"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    usable = curves and all(curve.shape == THRESHOLDS.shape for curve in curves.values())
+    return Calibration(curves, str(content.get("store", ""))) if usable else None
+
+
+def calibrate(
+    encoder: Encoder, model: Path, store: FaceStore, batch_size: int, compute: Compute, log: Log
+) -> Calibration:
+    """Score every cut on the validation titles of a store, and keep the result beside the encoder.
+
+    Raises:
+        UserError: when there is no validation title; the test titles are never used for this.
+    """
+    titles = store.titles("val")
+    if not titles:
+        raise UserError(
+            f"{store.path}: has no validation titles to learn the cut of the agglomerative tree from; give "
+            "--n_clusters NUMBER, --threshold 0.4 or the like, or --method silhouette"
+        )
+    curves = {}
+    for title in progress(titles, label="cluster: calibrate"):
+        view = TitleView.of(store, title)
+        features = embed(encoder, store.crops, view.plain.rows, batch_size=batch_size, compute=compute)
+        curves[title] = threshold_curve(_tree(features, view), view.plain.labels)
+    made = Calibration(curves, store.fingerprint)
+    score = best_threshold(list(curves.values()))[1]
+    log.say(
+        f"cluster: the best cut on {len(titles)} validation titles is {made.threshold():.2f} "
+        f"(B-cubed F {score:.3f}); kept in {model / CALIBRATION}"
+    )
+    write_json(
+        model / CALIBRATION,
+        {
+            "about": "B-cubed F of average linkage, cut at each threshold (cosine), per validation title",
+            "store": made.store,
+            "threshold": made.threshold(),
+            "thresholds": THRESHOLDS.tolist(),
+            "curves": {title: np.round(curve, 6).tolist() for title, curve in curves.items()},
+        },
+    )
+    return made
+
+
+def _tree(features: np.ndarray, view: TitleView) -> Tree:
+    _, frames = page_and_frame_codes(view.plain.faces)
+    return average_linkage(features, cannot_link=cannot_links_from_frames(frames))
+
+
+def density_clusters(features: np.ndarray) -> np.ndarray:
+    """HDBSCAN of scikit-learn (Campello, Moulavi and Sander, 2013); what it calls noise stays alone.
+
+    Args:
+        features: (n, d) float32, rows of length 1.
+
+    Returns:
+        (n,) int64 clusters.
+    """
+    from sklearn.cluster import HDBSCAN
+
+    if len(features) < SMALLEST_CLUSTER:
+        return np.arange(len(features))
+    labels = HDBSCAN(min_cluster_size=SMALLEST_CLUSTER, copy=True).fit_predict(features).astype(np.int64)
+    noise = labels < 0
+    labels[noise] = labels.max() + 1 + np.arange(noise.sum())
+    return labels
+
+
+def silhouette_clusters(features: np.ndarray, seed: int, n_clusters: int | None = None) -> np.ndarray:
+    """k-means with the number of clusters, of a grid, whose silhouette is best (Rousseeuw, 1987).
+
+    Args:
+        features: (n, d) float32, rows of length 1.
+        n_clusters: this number instead of the grid.
+
+    Returns:
+        (n,) int64 clusters.
+    """
+    from sklearn.metrics import silhouette_score
+
+    def labels_of(k: int) -> np.ndarray:
+        return kmeans(features, k, n_init=SILHOUETTE_RESTARTS, seed=seed).labels
+
+    if n_clusters is not None or len(features) < 4:
+        return labels_of(n_clusters or 1)
+    most = min(len(features) - 1, MOST_CLUSTERS)
+    grid = sorted({round(k) for k in np.geomspace(2, most, GRID)})
+    tried = [labels_of(k) for k in progress(grid, label="cluster: silhouette")]
+    usable = [labels for labels in tried if len(np.unique(labels)) > 1] or [labels_of(1)]
+    if len(usable) == 1:
+        return usable[0]
+    return max(usable, key=lambda labels: float(silhouette_score(features, labels, metric="cosine")))
+
+
+def evaluate(
+    config: Cluster,
+    intervals: Report,
+    store: FaceStore,
+    encoder: Encoder,
+    calibration: Calibration,
+    adapted: Callable[[str], Encoder] | None,
+    compute: Compute,
+    log: Log,
+) -> str:
+    """Score clusterings with estimated numbers of characters on the titles of ``config.evaluate``.
+
+    Per title, of the faces of named characters: AMI, B-cubed F, and the number of clusters over that of
+    characters, for each way of estimating and for k-means with the true number. On validation titles, the cut
+    is the one of the other validation titles. Metrics: ``<split>/auto_k/<features>/<method>/<metric>``.
+
+    Args:
+        adapted: title → the encoder adapted to it; None: without.
+
+    Returns:
+        The table of the means with their intervals, in Markdown.
+    """
+    titles = store.titles(config.evaluate)
+    if not titles:
+        raise UserError(f"{store.path}: the {config.evaluate} split has no titles")
+    rows: list[dict[str, object]] = []
+    for title in progress(titles, label=f"cluster: {config.evaluate} titles"):
+        view = TitleView.of(store, title)
+        threshold = calibration.threshold(without=title)
+        guessed = 0
+        for kind, used in (("pretrained", encoder), ("adapted", adapted(title) if adapted else None)):
+            if used is None:
+                continue
+            features = embed(
+                used, store.crops, view.plain.rows, batch_size=config.batch_size, compute=compute
+            )
+            tree = _tree(features, view)
+            truth = view.plain.labels
+            characters = len(view.plain.classes)
+            guessed = guessed or len(np.unique(tree.cut(threshold)))
+            found = {
+                "k-means, true K": kmeans(features, characters, n_init=RESTARTS, seed=config.seed).labels,
+                "agglomerative, true K": tree.cut_into(characters),
+                "agglomerative": tree.cut_into(guessed),
+                "hdbscan": density_clusters(features),
+                "silhouette": silhouette_clusters(features, config.seed),
+            }
+            rows += [
+                {"title": title, "features": kind, "method": method, **_scores(truth, labels)}
+                for method, labels in found.items()
+            ]
+    table = pd.DataFrame(rows)
+    log.table("auto_k", table)
+    return _summary(table, intervals, config.evaluate, log)
+
+
+SCORES: Mapping[str, str] = {"ami": "AMI", "bcubed_f": "B-cubed F", "k_ratio": "K found / true"}
+
+
+def _scores(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    every = dict(clustering_metrics(truth, labels))
+    clusters, characters = len(np.unique(labels)), len(np.unique(truth))
+    return {
+        "ami": every["ami"],
+        "bcubed_f": bcubed_scores(truth, labels)[2],
+        "k_ratio": clusters / characters,
+        "clusters": float(clusters),
+        "characters": float(characters),
+    }
+
+
+def _summary(table: pd.DataFrame, intervals: Report, split: str, log: Log) -> str:
+    lines = [
+        f"| {split} titles | {' | '.join(SCORES.values())} |",
+        f"|---|{'---:|' * len(SCORES)}",
+    ]
+    for (kind, method), part in table.groupby(["features", "method"], sort=False):
+        cells = []
+        for score in SCORES:
+            mean, low, high = bootstrap_interval(
+                part[[score]].to_numpy(dtype=np.float64),
+                confidence=intervals.confidence,
+                resamples=intervals.resamples,
+                seed=intervals.seed,
+            )
+            key = str(method).replace(", ", "_").replace(" ", "_").replace("-", "")
+            log.metrics({f"{split}/auto_k/{kind}/{key}/{score}": mean})
+            cells.append(f"{mean:.3f} ({low:.3f} … {high:.3f})")
+        lines.append(f"| {kind}: {method} | {' | '.join(cells)} |")
+    markdown = "\n".join(lines) + "\n"
+    log.text("auto_k.md", markdown)
+    return markdown
