@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,11 +32,12 @@ from mfc.config import (
     parse_seeds,
 )
 from mfc.errors import UserError
-from mfc.files import file_digest, value_digest, write_json
+from mfc.files import file_digest, replacing, value_digest, write_json, write_text
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from PIL.Image import Image
 
     from mfc.device import Compute
     from mfc.encoder import Encoder
@@ -50,6 +54,9 @@ Row = dict[str, Any]
 
 PER_CALL = (".title_idx", ".seeds", ".device", ".register", ".figures")
 """Parameters that do not make scores incomparable."""
+
+SHOWN: Mapping[str, str] = {"accuracy": "accuracy", "nmi": "NMI", "ami": "AMI", "bcubed_f": "B-cubed F"}
+"""Metrics that the description of a run shows."""
 
 CURRENT = "current.json"
 """Beside the pre-trained encoders: which one was made last."""
@@ -122,13 +129,16 @@ def preprocess(session: Session, run: Run) -> FaceStore:
     )
     _log_dataset(run, store, "preprocess")
     run.tags({"corpus": store.fingerprint})
+    _describe(session, run, "preprocess", "Cuts the faces of a corpus into a face store.", _data(store))
     return store
 
 
 def statistics(session: Session, run: Run) -> pd.DataFrame:
     from mfc.stages import statistics as stage
 
-    return stage.run(_store(session, run), run)
+    store = _store(session, run)
+    _describe(session, run, "statistics", "Counts faces and characters per title and split.", _data(store))
+    return stage.run(store, run)
 
 
 def pretrain(session: Session, run: Run) -> Path:
@@ -138,8 +148,9 @@ def pretrain(session: Session, run: Run) -> Path:
     store = _store(session, run, config.store)
     _log_dataset(run, store, "training")
     run.tags({"recipe": "none", "seed": str(config.seed), "corpus": store.fingerprint})
-    folder = stage.run(config, store, session.paths.pretrained, run)
     about = "Pre-trained on the characters of the train titles."
+    _describe(session, run, "pretrain", about, _data(store, titles=store.titles("train")))
+    folder = stage.run(config, store, session.paths.pretrained, run)
     _adopt(session, run, folder, about, config.register, {"corpus": store.fingerprint}, store.crops[:2])
     return folder
 
@@ -242,7 +253,11 @@ def cluster(session: Session, run: Run) -> str:
         home / ".work",
         run,
     )
-    run.tags({"title": job.comic.book.title, "seed": str(config.seed)})
+    title, found = job.comic.book.title, stage.describe(out)["counts"]
+    run.tags({"title": title, "seed": str(config.seed)})
+    result = f"**{found['clusters']}** clusters, {found['singletons']} of them a single face"
+    data = f"{found['faces']:,} faces"
+    _describe(session, run, "cluster", f"The cast of {_escaped(title)}, without labels.", data, result)
     return str(out)
 
 
@@ -304,6 +319,8 @@ def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
 
     how = adapted if config.adapt else None
     markdown = auto_k.evaluate(config, session.config(Report), store, encoder, calibration, how, compute, run)
+    what = f"How well the number of characters is found on the {config.evaluate} titles."
+    _describe(session, run, "cluster", what, _data(store, store.titles(config.evaluate)), "\n\n" + markdown)
     return markdown
 
 
@@ -311,16 +328,183 @@ def report(session: Session, run: Run) -> Summary:
     """The table of the scores that `evaluate` and `finetune` left behind."""
     split = session.config(Finetune).split
     before, after = (_kept_scores(session, name, split, run) for name in ("evaluate", "finetune"))
-    return _report(session, run, before, after)
+    return _report(session, run, "report", before, after)
 
 
-def _report(session: Session, run: Run, before: list[Row], after: list[Row]) -> Summary:
+def _report(session: Session, run: Run, stage_name: str, before: list[Row], after: list[Row]) -> Summary:
     import pandas as pd
 
     from mfc.stages import report as stage
 
     caption = f"{session.experiment.name}, {session.config(Finetune).split} titles"
-    return stage.run(session.config(Report), pd.DataFrame(before), pd.DataFrame(after), caption, run)
+    summary = stage.run(session.config(Report), pd.DataFrame(before), pd.DataFrame(after), caption, run)
+    what = (
+        f"The whole pipeline. {session.experiment.about}" if stage_name == "main" else "The compared table."
+    )
+    _describe(session, run, stage_name, what, result=f"\n\n{summary.markdown}\n")
+    _write_page(session, run, stage_name, summary)
+    return summary
+
+
+def _write_page(session: Session, run: Run, stage_name: str, summary: Summary) -> None:
+    """Write report.html beside the outputs, with pictures, and log it by the rule for comic artwork."""
+    from mfc import html_report, tracking
+    from mfc.faces import open_store
+    from mfc.stages import report as stage
+
+    split = session.config(Finetune).split
+    path = _store_path(session, session.config(Finetune).store)
+    store = open_store(path) if (path / "store.json").is_file() else None
+    facts = {"experiment": session.experiment.name}
+    if store is not None:
+        facts |= {"data": _data(store, titles=store.titles(split)), "faces": store.fingerprint}
+    facts |= {"command": _command(session, stage_name), "commit": tracking.code_version(), "run": run.id}
+    page = html_report.ReportPage(
+        name=session.experiment.name,
+        about=session.experiment.about,
+        facts={key: value for key, value in facts.items() if value},
+        table=summary.table,
+        intervals=summary.intervals,
+        confidence=session.config(Report).confidence,
+        metrics=stage.METRICS,
+        published=stage.PUBLISHED,
+        titles=[],
+        parameters={k: v for name in STAGES for k, v in stage_params(session, name).items()},
+    )
+    target = session.paths.root / "report.html"
+    kept = _details_of(session, "finetune", split, list(summary.table["title"][:-1])) if store else {}
+
+    def rendered(*, pictures: bool) -> str:
+        parts = [
+            html_report.title_part(
+                store,
+                title,
+                clusters,
+                links,
+                functools.partial(_page_picture, session, title),
+                pictures=pictures,
+            )
+            for title, (clusters, links) in kept.items()
+            if store is not None
+        ]
+        return html_report.render(dataclasses.replace(page, titles=parts))
+
+    write_text(target, rendered(pictures=True))
+    if run.artwork_allowed:
+        run.file(target, artwork=True)
+    else:
+        run.text("report.html", rendered(pictures=False))
+    run.say(f"report: {target}")
+
+
+def _page_picture(session: Session, title: str, index: int) -> Image | None:
+    """A page of the corpus, where it can still be read."""
+    from mfc.corpus.manga109 import open_corpus
+    from mfc.stages.preprocess import read_page
+
+    made = session.config(Synthesize).out or str(session.paths.corpus)
+    try:
+        corpus = open_corpus(
+            Path(session.where.manga109_root or made), session.config(Preprocess).annotations
+        )
+        return read_page(corpus.image_path(title, index))
+    except (UserError, OSError):
+        return None
+
+
+def _details_path(session: Session, stage: str, split: str, title: str) -> Path:
+    return session.paths.root / "scored" / f"{stage}-{split}" / title
+
+
+def _keep_details(session: Session, stage: str, split: str, score: TitleScore) -> None:
+    """Remember the clusters and constraints of a score for `report`; one seed replaces another."""
+    folder = _details_path(session, stage, split, score.title)
+    for name, table in (("clusters", score.clusters), ("links", score.links)):
+        if table is not None:
+            with replacing(folder / f"{name}.parquet") as path:
+                table.to_parquet(path, index=False)
+
+
+def _details_of(
+    session: Session, stage: str, split: str, titles: list[str]
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame | None]]:
+    """Title → its clusters and constraints, where they were kept."""
+    import pandas as pd
+
+    found: dict[str, tuple[pd.DataFrame, pd.DataFrame | None]] = {}
+    for title in titles:
+        folder = _details_path(session, stage, split, title)
+        if (folder / "clusters.parquet").is_file():
+            links = folder / "links.parquet"
+            found[title] = (
+                pd.read_parquet(folder / "clusters.parquet"),
+                pd.read_parquet(links) if links.is_file() else None,
+            )
+    return found
+
+
+def _describe(session: Session, run: Run, stage: str, what: str, data: str = "", result: str = "") -> None:
+    """Say on the run's page what it is, on which data, what came out, and how to repeat it."""
+    _describe_command(run, what, data, result, _command(session, stage))
+
+
+def _describe_command(run: Run, what: str, data: str, result: str, command: str) -> None:
+    from mfc import tracking
+
+    code = tracking.code_version()
+    commit = f" at commit `{code}`" if code else ""
+    parts = [what]
+    parts += [f"**Data**: {data}"] if data else []
+    parts += [f"**Result**: {result}"] if result else []
+    parts += [f"**Repeat**{commit}:\n\n```\n{command}\n```"]
+    run.describe("\n\n".join(parts))
+
+
+def _describe_score(
+    session: Session, run: Run, store: FaceStore, config: Evaluate | Finetune, score: TitleScore
+) -> None:
+    if isinstance(config, Finetune):
+        what = f"The encoder, adapted to {_escaped(score.title)} without its labels: recipe {config.recipe}"
+        what += f", seed {score.seed}."
+    else:
+        what = f"{_escaped(score.title)}, clustered with the pre-trained encoder; seed {score.seed}."
+    result = ", ".join(f"{label} **{score.metrics[name]:.3f}**" for name, label in SHOWN.items())
+    place = store.titles(config.split).index(score.title)
+    stage = type(config).__name__.lower()
+    command = _command(session, stage, {"title_idx": place, "seeds": score.seed})
+    data = f"{score.metrics['faces']:.0f} faces of {score.metrics['characters']:.0f} named characters, "
+    data += f"{config.split} title {place}, faces `{store.fingerprint}`"
+    _describe_command(run, what, data, result, command)
+
+
+def _data(store: FaceStore, titles: list[str] | None = None) -> str:
+    table = store.table if titles is None else store.table[store.table["title"].isin(titles)]
+    kept = table["row"].notna().sum()
+    characters, n = table["character_id"].nunique(), table["title"].nunique()
+    return f"{kept:,} faces of {characters:,} characters in {n} titles"
+
+
+def _escaped(text: str) -> str:
+    """A text from data as Markdown shows it letter for letter."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text)
+
+
+def _command(session: Session, stage: str, more: Mapping[str, object] | None = None) -> str:
+    """The command line that repeats a stage: the experiment, and what was typed on top."""
+    where = session.where
+    values: dict[str, object] = {"experiment": where.experiment or session.experiment.name}
+    values |= {"manga109_root": where.manga109_root} if where.manga109_root else {}
+    values |= {"work_dir": where.work_dir} if where.work_dir != "work" else {}
+    if stage == "main":
+        values |= {f"{name}.{key}": v for name, typed in session.typed.items() for key, v in typed.items()}
+    else:
+        values |= {**session.typed.get(stage, {}), **(more or {})}
+    options = (f"--{key} {shlex.quote(_typed(value))}" for key, value in values.items() if value is not None)
+    return " ".join([f"mfc {stage}", *options])
+
+
+def _typed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def compare(session: Session, run: Run) -> str:
@@ -351,7 +535,7 @@ def main(session: Session, run: Run) -> Summary:
     with _step(session, run, "pretrain") as child:
         pretrain(session, child)
     before, after = evaluate(session, run, nested=True), finetune(session, run, nested=True)
-    return _report(session, run, [_row(score) for score in before], [_row(score) for score in after])
+    return _report(session, run, "main", [_row(score) for score in before], [_row(score) for score in after])
 
 
 def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]:
@@ -451,20 +635,24 @@ def _per_title(
     scores: list[TitleScore] = []
     for title in titles:
         for seed in seeds:
-            tags = {"title": title, "recipe": recipe, "seed": str(seed), "corpus": store.fingerprint}
+            tags = {"title": title, "split": config.split, "recipe": recipe, "seed": str(seed)}
+            tags["corpus"] = store.fingerprint
             if single:
                 run.tags(tags)
                 score = one(title, seed, run)
+                _describe_score(session, run, store, config, score)
             else:
                 name = f"{stage} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
                 params = stage_params(session, stage)
                 with run.child(name, stage=stage, tags=tags, params=params) as child:
                     score = one(title, seed, child)
+                    _describe_score(session, child, store, config, score)
             run.say(
                 f"{stage} {title}: accuracy {score.metrics['accuracy']:.3f}, NMI {score.metrics['nmi']:.3f}"
             )
             scores.append(score)
             _keep_score(session, stage, config.split, score)
+            _keep_details(session, stage, config.split, score)
     if len(scores) > 1 and not nested:
         means = {m: sum(s.metrics[m] for s in scores) / len(scores) for m in ("accuracy", "nmi")}
         run.metrics({f"mean/{name}": value for name, value in means.items()})

@@ -867,6 +867,13 @@ def _context_tags() -> dict[str, str]:
     return tags
 
 
+def code_version() -> str:
+    """The commit of this source tree, and whether it was changed since; empty outside of a repository."""
+    tags = _context_tags()
+    commit = tags.get("mlflow.source.git.commit", "")
+    return f"{commit} and changes" if tags.get("code", "").endswith("changes") else commit
+
+
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
