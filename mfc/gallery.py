@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+_CODE = re.compile("`([^`]*)`")
 THUMBNAIL = 96
 """Side of a face in a gallery, pixels."""
 
@@ -67,8 +69,9 @@ def gallery_index(clusters: Sequence[GalleryCluster]) -> str:
 
 
 def gallery_page(title: str, intro: Sequence[str], body: str) -> str:
-    """A whole page: heading, paragraphs (texts, not HTML), and a body (HTML) made here."""
-    paragraphs = "".join(f"<p>{_text(line)}</p>" for line in intro)
+    """A whole page: heading, paragraphs (texts, with `code`; not HTML), and a body (HTML) made here."""
+    marked = (_CODE.sub(r"<code>\1</code>", _text(line)) for line in intro)
+    paragraphs = "".join(f"<p>{line}</p>" for line in marked)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -116,7 +119,7 @@ STYLE = """
 html { scroll-behavior: smooth; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.2; margin: 0.5rem 0; }
 header p { margin: 0.3rem 0; color: var(--soft); max-width: 46rem; }
 a { color: var(--accent); }
@@ -125,11 +128,13 @@ a { color: var(--accent); }
 .skip:focus { position: static; }
 main:focus { outline: none; }
 ul { list-style: none; margin: 0; padding: 0; }
-.index { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: 0.5rem;
+.index { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 0.5rem;
   margin: 1rem 0 1.5rem; }
 .index a { display: grid; grid-template-columns: 2.25rem 1fr auto; gap: 0.4rem; align-items: center;
   padding: 0.25rem; border: 1px solid var(--line); border-radius: 8px; background: var(--card);
   text-decoration: none; color: inherit; font-size: 0.85rem; line-height: 1.2; min-height: 2.75rem; }
+.index span, figcaption { overflow-wrap: anywhere; min-width: 4.5rem; }
+code { white-space: nowrap; }
 .index img { width: 2.25rem; height: 2.25rem; border-radius: 4px; }
 .index small { color: var(--soft); }
 .cluster { border-top: 1px solid var(--line); padding: 0.5rem 0 1rem; scroll-margin-top: 0.5rem; }

@@ -86,6 +86,14 @@ def test_wrong_faces_are_told_by_a_word_too() -> None:
     assert Reader(a_page()).texts.count("wrong") == 1
 
 
+def test_code_in_a_paragraph() -> None:
+    """Between backticks; what is inside stays text."""
+    page = Reader(gallery_page("t", ["use `--a <b>` or ` alone"], ""))
+    assert [name for name, _ in page.tags].count("code") == 1
+    assert "--a <b>" in page.texts
+    assert " or ` alone" in page.texts
+
+
 def test_a_phone_dark_mode_and_a_language_are_declared() -> None:
     """What a browser needs for them."""
     text = a_page()

@@ -412,10 +412,11 @@ def gallery(
     if singles:
         clusters.append(GalleryCluster("single", "Single faces", singles, "each a cluster of its own"))
     intro = [
-        f"{counts['faces']:,} faces in {counts['clusters']} clusters; {counts['singletons']} of them hold a "
-        "single face. In each cluster the face nearest to its centre comes first and the most doubtful last.",
-        f"To name or move faces, edit the columns {' and '.join(('cluster', 'name'))} of {TABLE} beside this "
-        "page and run mfc cluster again with --corrections. A ✓ marks what was decided by hand.",
+        f"{counts['faces']:,} faces in {counts['clusters']} clusters; faces alone in theirs: "
+        f"{counts['singletons']}. In each cluster the face nearest to its centre comes first, the most "
+        "doubtful last.",
+        f"To name or move faces, edit the columns `cluster` and `name` of `{TABLE}` beside this page and run "
+        f"`mfc cluster` again with `--corrections`. A ✓ marks what was decided by hand.",
     ]
     body = gallery_index(clusters) + gallery_section(clusters)
     return gallery_page(f"The cast of {job.comic.book.title}", intro, body)
