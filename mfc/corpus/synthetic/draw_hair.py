@@ -105,9 +105,10 @@ def back_hair(head: Head) -> None:
             _tail(head, (cx + way * (0.3 + 0.75 * s), -0.85), (cx + way * (1.35 + 0.3 * s), 1.5 * reach), way)
         )
     elif back == "twin":
-        for way in (-1.0, 1.0):
-            root = cx + way * rx * (0.98 - 0.5 * s * (way > 0))
-            shapes.append(_tail(head, (root, -0.45), (root + way * 0.6 - 0.2 * s, 1.7 * reach), way))
+        roots = on_skull(head, np.array([-1.75, 1.75]), np.array([-0.45, -0.45]))
+        for way, (x, y) in zip((-1.0, 1.0), roots, strict=True):
+            swing = 0.6 * way * abs(np.cos(head.yaw)) - 0.45 * s
+            shapes.append(_tail(head, (x, y), (x + swing, 1.7 * reach), way if s < 0.7 else -1.0))
     elif back == "bun":
         size = 0.42 * reach
         shapes.append(head.pen.place(ellipse(cx - 0.75 * s, -1.15 + 0.35 * s, size, size * 0.9, 20)))
@@ -118,12 +119,12 @@ def back_hair(head: Head) -> None:
             shapes.append(head.pen.place(ellipse(*at, 0.24 - 0.015 * k, 0.22, 14)))
     spikes = look.back_locks
     if len(spikes):
-        roots = on_skull(head, spikes[:, 0], spikes[:, 1], 0.8)
+        spots = on_skull(head, spikes[:, 0], spikes[:, 1], 0.8)
         tips = on_skull(head, spikes[:, 3], spikes[:, 4], spikes[:, 5])
-        locks = _lock(roots, tips, np.full(len(roots), 0.24), 0.1 * np.sign(tips[:, 0] - cx), 1.0)
+        locks = _lock(spots, tips, np.full(len(spots), 0.24), 0.1 * np.sign(tips[:, 0] - cx), 1.0)
         shapes += [spline(head, lock, 16) for lock in locks]
     if shapes:
-        paint(head, shapes, g.fill)
+        paint(head, shapes, head.hair)
 
 
 def _tail(head: Head, root: tuple[float, float], tip: tuple[float, float], way: float) -> Points:
@@ -184,7 +185,7 @@ def front_hair(head: Head) -> None:
         tip = np.array([[x + (0.5 - 0.4 * k) * g.side * head.mirror, cy - ry - 0.45]])
         lock = _lock(np.array([[x, cy - ry + 0.1]]), tip, np.array([0.07]), np.array([0.25]), 1.0)
         shapes.append(spline(head, lock[0], 14))
-    paint(head, shapes, g.fill)
+    paint(head, shapes, head.hair)
     if head.size > 26:
         _hair_lines(head, strands)
 
@@ -217,10 +218,10 @@ def _tufts(head: Head) -> list[Points]:
 def _hair_lines(head: Head, strands: list[tuple[Points, Points]]) -> None:
     """Lines along the strands, and the shine of dark hair."""
     look, pen = head.look, head.pen
-    g, style = look.genes, look.style
-    dark = g.fill in ("black", "dark")
+    style = look.style
+    dark = head.hair in ("black", "dark")
     cx, cy, rx, ry = skull(head, look.volume)
-    if style.shine and g.fill in ("black", "dark", "mid"):
+    if style.shine and head.hair in ("black", "dark", "mid"):
         angle = np.linspace(-0.9, 0.9, 9) + 0.25 * head.side
         zig = (np.arange(9) % 2) * (0.1 if style.shine == 3 else 0.02)
         ring = np.stack(
@@ -231,7 +232,7 @@ def _hair_lines(head: Head, strands: list[tuple[Points, Points]]) -> None:
                 pen.line(np.stack([ring[k] - (0, 0.12), ring[k] + (0.02, 0.16)]), 1.6, (0.1, 0.1), WHITE, 6)
         else:
             pen.line(ring, 2.4, (0.1, 0.1), WHITE, 22)
-    grey = 215 if g.fill == "black" else WHITE if dark else BLACK
+    grey = 215 if head.hair == "black" else WHITE if dark else BLACK
     for root, tip in strands[: 3 + 2 * style.hair_lines]:
         bend = (tip - root)[::-1] * (-0.08, 0.08)
         pen.line(

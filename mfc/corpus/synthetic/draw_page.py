@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from mfc.corpus.synthetic.draw_body import draw_body, draw_hand
-from mfc.corpus.synthetic.draw_face import draw_head
-from mfc.corpus.synthetic.draw_hair import back_hair
+from mfc.corpus.synthetic.draw_figure import draw_figure
 from mfc.corpus.synthetic.draw_scene import draw_effect, draw_place
 from mfc.corpus.synthetic.draw_text import draw_text, glyphs
 from mfc.corpus.synthetic.genes import Genes
-from mfc.corpus.synthetic.head import Head, face_box
 from mfc.corpus.synthetic.look import Look, make_look
 from mfc.corpus.synthetic.presets import Preset
-from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Pen, Screen, dot_screen, line_screen
+from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Screen, dot_screen, line_screen
 from mfc.corpus.synthetic.story import Figure, Page, Story
 from mfc.corpus.synthetic.style import Style, aged
 
@@ -64,8 +61,8 @@ class Studio:
     ) -> Look:
         story = self.story
         genes: Genes = story.strangers[stranger] if stranger >= 0 else story.cast[character]
-        # The author's hand drifts by up to a seventh towards another one over the whole story.
-        return make_look(genes, aged(story.style, story.style_later, 0.035 * when), costume, down, chibi)
+        # The author's hand drifts by up to a fifth towards another one over the whole story.
+        return make_look(genes, aged(story.style, story.style_later, 0.05 * when), costume, down, chibi)
 
     def save(self, image: Image.Image, path: Path) -> None:
         """Write a page as the JPEG of this title's scanner."""
@@ -110,35 +107,7 @@ class Studio:
         look = self._look(
             figure.character, figure.stranger, figure.costume, figure.hair_down, figure.pose.chibi, when
         )
-        pose = figure.pose
-        yaw = float(np.radians(abs(pose.yaw)))
-        mirror = -1 if pose.yaw < 0 else 1
-        x0, y0, x1, y1 = (v * times for v in figure.head)
-        left, top, right, bottom = face_box(look, min(yaw, np.pi / 2), np.radians(pose.pitch))
-        scale = float(np.sqrt((x1 - x0) * (y1 - y0) / ((right - left) * (bottom - top))))
-        roll = np.radians(pose.roll)
-        turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-        matrix = np.array([[mirror, 0.0], [0.0, 1.0]]) @ turn * scale
-        middle = np.array([(left + right) / 2, (top + bottom) / 2])
-        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - canvas.origin
-        style = look.style
-        weight = max(style.weight * scale**0.75 * (32 * times) ** 0.25, style.weight_floor * times)
-        pen = Pen(canvas, matrix, centre - middle @ matrix, weight)
-        # The body hangs straighter than the head is tilted.
-        upright = np.array([[mirror, 0.0], [0.0, 1.0]]) @ _turned(roll * 0.25) * scale
-        neck = np.array([-0.2 * np.sin(min(yaw, np.pi / 2)), 1.0])
-        trunk = Pen(canvas, upright, pen.place(neck) - neck @ upright, weight)
-        head = Head(look, pose, pen, self.kit.tones, rng, mirror, yaw, scale)
-        body = Head(look, pose, trunk, self.kit.tones, rng, mirror, yaw, scale)
-        behind = yaw > 1.9
-        if not behind:
-            back_hair(head)
-        draw_body(body)
-        draw_head(head, figure.shadow)
-        if behind:
-            back_hair(head)
-        if figure.gesture and not figure.back_view:
-            draw_hand(head, figure.gesture)
+        draw_figure(canvas, look, figure, self.kit.tones, times, rng)
 
     def _print(self, sheet: Image.Image, page: Page, rng: np.random.Generator) -> Image.Image:
         """Shrink to the final size; paper, ink spread, show-through towards the fold, grain."""
@@ -166,10 +135,6 @@ class Studio:
 def _centre(figure: Figure, times: int, canvas: Canvas) -> tuple[float, float]:
     x0, y0, x1, y1 = figure.head
     return (x0 + x1) / 2 * times - canvas.origin[0], (y0 + y1) / 2 * times - canvas.origin[1]
-
-
-def _turned(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
 @functools.lru_cache(maxsize=8)

@@ -86,7 +86,7 @@ def marks(head: Head) -> None:
 def _beard(head: Head) -> None:
     look, pen, g = head.look, head.pen, head.look.genes
     m, w = look.mouth_y, look.mouth_width
-    fill = g.fill
+    fill = head.hair
     if head.yaw > 1.72:
         return
     if g.beard in ("moustache", "full"):
@@ -128,47 +128,47 @@ def worn(head: Head) -> None:
     cx, cy, rx, ry = skull(head, look.volume + 0.02)
     side = float(g.side * head.mirror)
     ahead = 0.5 * head.side
-    if g.hat == "hood":
+    if look.hat == "hood":
         angle = np.linspace(-0.32 * np.pi, 1.32 * np.pi, 22)
         outer = np.stack([cx + 1.14 * rx * np.cos(angle), cy + 0.08 - 1.14 * ry * np.sin(angle)], axis=1)
         shift, wide = 0.42 * head.side, 1 - 0.3 * head.side
         inner = np.stack(
             [cx + shift + 0.93 * wide * rx * np.cos(angle), cy + 0.12 - 0.86 * ry * np.sin(angle)], axis=1
         )
-        paint(head, [pen.place(np.concatenate([outer, inner[::-1]]))], g.cloth)
-    elif g.hat in ("cap", "beanie", "helmet"):
-        brim = -0.35 if g.hat == "helmet" else -0.5
+        paint(head, [pen.place(np.concatenate([outer, inner[::-1]]))], look.cloth)
+    elif look.hat in ("cap", "beanie", "helmet"):
+        brim = -0.35 if look.hat == "helmet" else -0.5
         angle = np.linspace(np.pi * 1.02, -np.pi * 0.02, 14)
         dome = np.stack(
             [cx + 1.04 * rx * np.cos(angle), cy + brim + 0.35 - 0.97 * ry * np.sin(angle)], axis=1
         )
         rim = array((cx + rx, cy + brim + 0.5), (cx, cy + brim + 0.42), (cx - rx, cy + brim + 0.5))
-        paint(head, [spline(head, np.concatenate([dome, rim]), 40)], g.cloth)
-        if g.hat == "cap":
+        paint(head, [spline(head, np.concatenate([dome, rim]), 40)], look.cloth)
+        if look.hat == "cap":
             visor = array((cx - 0.8 + ahead, cy + brim + 0.4), (cx + 0.4 + ahead, cy + brim + 0.3),
                           (cx + 1.1 + 1.2 * ahead, cy + brim + 0.5),
                           (cx + 0.6 + 1.4 * ahead, cy + brim + 0.62),
                           (cx - 0.6 + ahead, cy + brim + 0.62))  # fmt: skip
-            paint(head, [spline(head, visor, 26)], "black" if g.cloth != "black" else "white")
-        elif g.hat == "beanie":
+            paint(head, [spline(head, visor, 26)], "black" if look.cloth != "black" else "white")
+        elif look.hat == "beanie":
             pen.line(
                 array((cx - rx, cy + brim + 0.42), (cx, cy + brim + 0.3), (cx + rx, cy + brim + 0.42)),
                 2.4,
                 (0.9, 0.9),
             )
-    elif g.hat == "wide":
+    elif look.hat == "wide":
         disc = ellipse(cx + 0.3 * ahead, cy - 0.5, 1.75, 0.34, 16)
         dome = ellipse(cx, cy - 0.75, 0.85 * rx, 0.55, 16)
-        paint(head, [spline(head, dome, 28), spline(head, disc, 32)], g.cloth)
+        paint(head, [spline(head, dome, 28), spline(head, disc, 32)], look.cloth)
         pen.line(array((cx - 0.8, cy - 0.62), (cx, cy - 0.5), (cx + 0.8, cy - 0.62)), 2.0, (0.8, 0.8))
-    elif g.hat == "band":
+    elif look.hat == "band":
         y = -0.52
         shape = np.concatenate([
             on_skull(head, np.linspace(-1.5, 1.5, 9) - head.yaw, np.full(9, y - 0.12), 1.08),
             on_skull(head, np.linspace(1.5, -1.5, 9) - head.yaw, np.full(9, y + 0.1), 1.08),
         ])  # fmt: skip
-        paint(head, [pen.place(shape)], "white" if g.fill == "black" else "black")
-    elif g.hat == "crown":
+        paint(head, [pen.place(shape)], "white" if head.hair == "black" else "black")
+    elif look.hat == "crown":
         along = np.linspace(-0.6, 0.6, 7)
         top = np.where(np.arange(7) % 2, -0.35, -0.05)
         shape = np.concatenate(
@@ -178,21 +178,21 @@ def worn(head: Head) -> None:
             ]
         )
         paint(head, [pen.place(shape)], "white")
-    if g.ribbon:
-        spots = [side] if g.ribbon != "two" else [-1.0, 1.0]
+    if look.ribbon:
+        spots = [side] if look.ribbon != "two" else [-1.0, 1.0]
         for way in spots:
             x, y = cx + way * rx * 0.72, cy - ry * 0.62
             if way > 0 and head.yaw > 1.2:
                 continue
-            fill = "black" if g.fill in ("white", "light", "hatched") else "white"
-            if g.ribbon == "flower":
+            fill = "black" if head.hair in ("white", "light", "hatched") else "white"
+            if look.ribbon == "flower":
                 petals = [
                     pen.place(ellipse(x + 0.15 * np.cos(a), y + 0.15 * np.sin(a), 0.13, 0.13, 10))
                     for a in np.linspace(0, 5, 5)
                 ]
                 paint(head, petals, "white")
                 pen.fill(ellipse(x, y, 0.07, 0.07, 6), BLACK, 8)
-            elif g.ribbon == "clip":
+            elif look.ribbon == "clip":
                 paint(
                     head,
                     [

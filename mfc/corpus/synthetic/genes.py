@@ -25,11 +25,14 @@ FRINGES = (
 )
 BACKS = ("shaved", "short", "bob", "long", "spiky", "wavy", "pony", "twin", "bun", "braid", "afro", "flip")
 FILLS = ("white", "black", "light", "mid", "dark", "hatched", "grained")
+_COMMON = (1.0, 1.0, 0.4, 0.4, 0.3, 0.2, 0.15)
+"""How many authors use each of `FILLS` for hair."""
 COLLARS = ("crew", "sailor", "suit", "gakuran", "hood", "kimono", "vneck", "blouse", "turtle", "armour")
 HATS = ("", "cap", "beanie", "wide", "helmet", "band", "hood", "crown")
 BEARDS = ("", "moustache", "goatee", "full", "stubble")
 SCARS = ("", "cheek", "eye", "cross", "nose")
 RIBBONS = ("", "bow", "clip", "flower", "two")
+OUTFITS = 6
 GLASSES = ("", "round", "square", "half", "dark", "patch")
 
 
@@ -89,10 +92,11 @@ class Genes:
     earrings: bool
     wrinkles: float
     shoulders: float
-    collar: str
-    cloth: str
-    collar_2: str
-    cloth_2: str
+    wardrobe: tuple[tuple[str, str], ...]
+    """Collar and cloth of each outfit: two that are worn for long, then those of single scenes."""
+    hat_outfits: int
+    """Bit k is set when the hat goes with outfit k."""
+    ribbon_outfits: int
 
 
 def draw_genes(rng: np.random.Generator) -> Genes:
@@ -172,10 +176,9 @@ def draw_genes(rng: np.random.Generator) -> Genes:
         earrings=bool(rng.random() < (0.15 if female else 0.04)),
         wrinkles=float(np.clip((age - 0.55) * 2.2 + 0.2 * rng.normal(), 0, 1)) if age > 0.5 else 0.0,
         shoulders=measure(-0.6 if female or child else 0.4),
-        collar=str(rng.choice(COLLARS)),
-        cloth=str(rng.choice(FILLS)),
-        collar_2=str(rng.choice(COLLARS)),
-        cloth_2=str(rng.choice(FILLS)),
+        wardrobe=tuple((str(rng.choice(COLLARS)), str(rng.choice(FILLS))) for _ in range(OUTFITS)),
+        hat_outfits=int(rng.integers(1, 1 << OUTFITS)),
+        ribbon_outfits=int(rng.integers(1, 1 << OUTFITS)),
     )
 
 
@@ -213,16 +216,36 @@ def relative(genes: Genes, rng: np.random.Generator) -> Genes:
 
 
 def draw_cast(rng: np.random.Generator, count: int) -> list[Genes]:
-    """The people of one title, ``count`` of them: some related, some in one uniform."""
+    """The people of one title: some related, some in one uniform, all to the author's taste."""
     uniform = str(rng.choice(COLLARS)), str(rng.choice(FILLS))
-    in_uniform = float(rng.choice([0.0, 0.3, 0.6]))
+    in_uniform = float(rng.choice([0.0, 0.35, 0.7]))
+    kinship = float(rng.choice([0.2, 0.35, 0.5]))
+    # An author knows a few ways to draw hair, and uses them over and over.
+    fringes, backs, fills = (
+        _some(rng, FRINGES[1:], 5),
+        _some(rng, BACKS[1:], 5),
+        _some(rng, FILLS, 3, _COMMON),
+    )
     cast: list[Genes] = []
     for _ in range(count):
-        if cast and rng.random() < 0.22:
+        if cast and rng.random() < kinship:
             genes = relative(cast[int(rng.integers(len(cast)))], rng)
         else:
             genes = draw_genes(rng)
+        if genes.fringe not in fringes and genes.fringe != "none" and rng.random() < 0.8:
+            genes = replace(genes, fringe=str(rng.choice(fringes)))
+        if genes.back not in backs and genes.back in BACKS and rng.random() < 0.7:
+            genes = replace(genes, back=str(rng.choice(backs)))
+        if genes.fill not in fills and rng.random() < 0.85:
+            genes = replace(genes, fill=str(rng.choice(fills)))
         if rng.random() < in_uniform and genes.age < 0.7:
-            genes = replace(genes, collar=uniform[0], cloth=uniform[1])
+            genes = replace(genes, wardrobe=(uniform, *genes.wardrobe[1:]))
         cast.append(genes)
     return cast
+
+
+def _some(
+    rng: np.random.Generator, kinds: tuple[str, ...], count: int, weights: tuple[float, ...] | None = None
+) -> list[str]:
+    p = None if weights is None else np.array(weights) / sum(weights)
+    return [str(kind) for kind in rng.choice(kinds, size=count, replace=False, p=p)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,10 +34,20 @@ class Head:
     mirror: int
     yaw: float
     """Turn, radians, 0 to 2."""
+    hair: str
+    """How the hair is filled, in this light and at this size."""
     size: float
     """Half a face width on the canvas, pixels: little is drawn on a small head."""
 
-    @property
+    @cached_property
+    def turning(self) -> tuple[float, float, float]:
+        """How much the near and the far half of the face are foreshortened, and how far it nods."""
+        turn = min(self.yaw, np.pi / 2) / (np.pi / 2)
+        near = np.interp(turn, [0, 0.5, 1], [1, 0.93, 0.66])
+        far = np.interp(turn, [0, 0.5, 0.75, 1], [1, 0.62, 0.3, 0.0])
+        return float(near), float(far), float(np.sin(np.radians(self.pose.pitch)))
+
+    @cached_property
     def side(self) -> float:
         return float(np.sin(min(self.yaw, np.pi / 2)))
 
@@ -68,15 +79,14 @@ def face_box(look: Look, yaw: float, pitch: float) -> tuple[float, float, float,
 
 def feature(head: Head, points: Points) -> Points:
     """Points of the face seen from the front, moved to where the turned and nodding head shows them."""
-    turn = min(head.yaw, np.pi / 2) / (np.pi / 2)
+    near, far, nod = head.turning
     u, v = points[:, 0], points[:, 1]
-    centre = 0.86 * head.side * (1 - 0.12 * np.clip(v - 0.5, 0, None) - 0.06 * np.clip(-v, 0, None))
-    near = np.interp(turn, [0, 0.5, 1], [1, 0.93, 0.66])
-    far = np.interp(turn, [0, 0.5, 0.75, 1], [1, 0.62, 0.3, 0.0])
-    x = centre + u * np.where(u < 0, near, far)
-    depth = 0.85 - 0.35 * u * u
-    y = v + np.sin(np.radians(head.pose.pitch)) * 0.3 * depth
-    return np.stack([x, y], axis=1)
+    moved = np.empty_like(points)
+    # The middle of the face recedes towards chin and forehead.
+    middle = 1 - 0.12 * np.maximum(v - 0.5, 0) - 0.06 * np.maximum(-v, 0)
+    moved[:, 0] = 0.86 * head.side * middle + near * np.minimum(u, 0) + far * np.maximum(u, 0)
+    moved[:, 1] = v + nod * (0.255 - 0.105 * u * u)
+    return moved
 
 
 def skull(head: Head, swell: float) -> tuple[float, float, float, float]:
@@ -96,7 +106,7 @@ def on_skull(head: Head, azimuth: Points, height: Points, reach: Points | float 
     cx, cy, rx, ry = skull(head, 0.04)
     level = np.sqrt(np.clip(1 - ((height - cy) / (ry * 1.35)) ** 2, 0.05, 1))
     turned = np.asarray(azimuth) + head.yaw
-    nod = np.sin(np.radians(head.pose.pitch)) * 0.25 * np.cos(turned)
+    nod = head.turning[2] * 0.25 * np.cos(turned)
     x = cx + rx * level * np.sin(turned) * reach
     return np.stack([x, cy + (height - cy) * reach + nod], axis=-1)
 
@@ -108,9 +118,7 @@ def paint(head: Head, shapes: list[Points], fill: str, contour: float = 1.0) -> 
     if fill != "black" and edge > 0:
         for points in shapes:
             closed = np.concatenate([points, points[:1]])
-            canvas.draw.line(
-                closed.astype(np.float32).ravel().tolist(), fill=BLACK, width=max(1, round(edge)), joint=None
-            )
+            canvas.draw.line(closed.ravel().tolist(), fill=BLACK, width=max(1, round(edge)), joint=None)
     grey = BLACK if fill == "black" else WHITE
     for points in shapes:
         canvas.fill(points, grey)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,13 +67,15 @@ class Look:
     """(m, 6): azimuth, height and reach of the root, the same of the tip: spikes around the skull."""
     collar: str
     cloth: str
+    hat: str
+    ribbon: str
     back: str
     jitter: Points
     """(64,) normal deviates that fix the character's small irregularities."""
 
 
 def make_look(genes: Genes, style: Style, costume: int, hair_down: bool, chibi: bool) -> Look:
-    """What the pen needs to draw ``genes`` in ``style``; ``costume`` 1 is the second set of clothes."""
+    """What the pen needs to draw ``genes`` in ``style``; ``costume`` counts in the wardrobe."""
     c = style.contrast
     g = genes
     child = max(0.0, 0.3 - g.age) * 2
@@ -156,8 +158,10 @@ def make_look(genes: Genes, style: Style, costume: int, hair_down: bool, chibi: 
         volume=float(np.clip(style.hair_volume * (1 + 0.5 * c * g.hair_volume), 0.03, 0.4)),
         fringe_locks=_fringe(g, style, rng),
         back_locks=_spikes(g, style, rng, back),
-        collar=g.collar_2 if costume else g.collar,
-        cloth=g.cloth_2 if costume else g.cloth,
+        collar=g.wardrobe[costume][0],
+        cloth=g.wardrobe[costume][1],
+        hat=g.hat if g.hat_outfits >> costume & 1 else "",
+        ribbon=g.ribbon if g.ribbon_outfits >> costume & 1 else "",
         back=back,
         jitter=jitter,
     )
@@ -232,8 +236,3 @@ def _spikes(g: Genes, style: Style, rng: np.random.Generator, back: str) -> Poin
             [azimuth, height, np.full(n, 0.9), azimuth + 0.1, height + 0.25, 1.05 + reach], axis=1
         )
     return np.zeros((0, 6))
-
-
-def in_shadow(look: Look) -> Look:
-    """A figure seen against the light: all dark."""
-    return replace(look, genes=replace(look.genes, fill="black"), cloth="black")

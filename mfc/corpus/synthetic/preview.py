@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
-from mfc.corpus.synthetic.story import Figure, Page, Story
+from mfc.corpus.synthetic.draw_figure import draw_figure
+from mfc.corpus.synthetic.draw_page import make_kit
+from mfc.corpus.synthetic.genes import Genes
+from mfc.corpus.synthetic.look import make_look
+from mfc.corpus.synthetic.presets import PRESETS
+from mfc.corpus.synthetic.raster import WHITE, Canvas
+from mfc.corpus.synthetic.story import Figure, Page, Pose, Story
+from mfc.corpus.synthetic.style import Style
 from mfc.files import replacing
 
 COLOURS = {"frame": (40, 110, 230), "face": (230, 40, 40), "body": (40, 170, 70), "text": (220, 140, 0)}
@@ -72,3 +81,26 @@ def write_preview(story: Story, root: Path) -> None:
         if not target.exists():
             with replacing(target) as path:
                 make(story, root / "images" / story.title).save(path, "PNG")
+
+
+def portrait(genes: Genes, style: Style, pose: Pose, *, side: int = 128, costume: int = 0) -> Image.Image:
+    """One person in one author's hand, (side, side) grey, without page and print."""
+    times = 3
+    preset = replace(PRESETS["demo"], width=side, height=side)
+    canvas = Canvas(Image.new("L", (side * times, side * times), WHITE), (0, 0))
+    box = (0.31 * side, 0.3 * side, 0.69 * side, 0.68 * side)
+    figure = Figure(0, -1, 0, box, None, None, pose, abs(pose.yaw) > 115, costume, False, 0, "")
+    kit = make_kit(replace(style, tone_pitch=style.tone_pitch * 1170 / side * 0.55), preset, 0)
+    look = make_look(genes, style, costume, False, pose.chibi)
+    draw_figure(canvas, look, figure, kit.tones, times, np.random.default_rng(0))
+    return canvas.image.reduce(times)
+
+
+def gallery(rows: list[list[Image.Image]]) -> Image.Image:
+    """Pictures of one size in rows."""
+    width, height = rows[0][0].size
+    sheet = Image.new("L", (max(map(len, rows)) * (width + 2) + 2, len(rows) * (height + 2) + 2), WHITE)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (2 + x * (width + 2), 2 + y * (height + 2)))
+    return sheet

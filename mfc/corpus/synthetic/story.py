@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mfc.corpus.synthetic.genes import Genes, draw_cast
+from mfc.corpus.synthetic.genes import OUTFITS, Genes, draw_cast
 from mfc.corpus.synthetic.layout import Box, Frame, draw_frames, quantile
 from mfc.corpus.synthetic.presets import Preset
 from mfc.corpus.synthetic.style import Style, draw_style
@@ -196,7 +196,7 @@ class _Teller:
         rng = self.rng
         near = np.exp(-(((self.time - self.span_centre) / self.span_width) ** 2))
         chances = self.fame * (near + 1e-4)
-        size = int(min(len(chances), rng.choice([1, 2, 3, 4, 5, 6], p=[0.05, 0.25, 0.3, 0.22, 0.12, 0.06])))
+        size = int(min(len(chances), rng.choice([1, 2, 3, 4, 5, 6], p=[0.06, 0.34, 0.32, 0.17, 0.08, 0.03])))
         cast = rng.choice(len(chances), size=size, replace=False, p=chances / chances.sum())
         share = self.fame[cast] ** 0.5 * rng.uniform(0.5, 1.5, size)
         length = 3 + rng.exponential(self.preset.scene_frames - 3)
@@ -204,13 +204,13 @@ class _Teller:
             cast=[int(c) for c in cast],
             chances=share / share.sum(),
             place=str(rng.choice(PLACES, p=[0.22, 0.14, 0.12, 0.2, 0.12, 0.08, 0.06, 0.06])),
-            shadow=int(rng.choice([0, 1, 2, 3], p=[0.8, 0.1, 0.06, 0.04])),
+            shadow=int(rng.choice([0, 1, 2, 3], p=[0.76, 0.11, 0.09, 0.04])),
             frames_left=round(length),
         )
         for person in scene.cast:
             # Most people change their clothes for good at some point, and wear something else now and then.
             late = self.time > self.change_at[person]
-            scene.costume[person] = int(late != (rng.random() < 0.12))
+            scene.costume[person] = int(late) if rng.random() < 0.6 else int(rng.integers(OUTFITS))
             scene.hair_down[person] = bool((self.time > self.cut_at[person]) != (rng.random() < 0.1))
         scene.speaker = self._somebody(scene, ())
         scene.partner = self._somebody(scene, (scene.speaker,))

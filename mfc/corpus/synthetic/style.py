@@ -58,6 +58,8 @@ class Style:
     lock_width: float
     lock_sharp: float
     hair_lines: int
+    tone_from: float
+    """Heads smaller than this (half a face width, pixels) are left without tone."""
     shine: int
     """How dark hair shines: 0 not, 1 band, 2 streaks, 3 zigzag."""
     shade: str
@@ -141,6 +143,7 @@ def draw_style(rng: np.random.Generator) -> Style:
         lock_width=near(1.0, 0.4),
         lock_sharp=float(rng.uniform(0, 1)),
         hair_lines=int(rng.integers(0, 5)),
+        tone_from=float(rng.choice([0.0, 13.0, 18.0, 24.0])),
         shine=int(rng.integers(0, 4)),
         shade=str(rng.choice(SHADES, p=[0.5, 0.3, 0.2])),
         shade_rate=float(rng.uniform(0.1, 0.6)),
