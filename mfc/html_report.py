@@ -185,9 +185,7 @@ def _summary(report: ReportPage) -> str:
 
 
 def _fact(key: str, value: str) -> str:
-    return (
-        f"<code>{_text(value)}</code>" if key in ("command", "commit", "run", "face store") else _text(value)
-    )
+    return f"<code>{_text(value)}</code>" if key in CODE_FACTS else _text(value)
 
 
 def _verdicts(report: ReportPage) -> Iterator[str]:
@@ -400,8 +398,8 @@ th, td { text-align: left; padding: 0.3rem 1rem 0.3rem 0; border-bottom: 1px sol
 thead th { color: var(--soft); }
 td small { white-space: nowrap; }
 .published { color: var(--soft); font-size: 0.9rem; }
-code { font-size: 0.9em; }
-.facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; margin: 1rem 0 0;
+main code { font-size: 0.9em; white-space: normal; overflow-wrap: anywhere; }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.2rem 1rem; margin: 1rem 0 0;
   font-size: 0.9rem; }
 .facts dt { color: var(--soft); }
 .facts dd { margin: 0; }
@@ -410,8 +408,8 @@ code { font-size: 0.9em; }
 .swatch:first-child { margin-left: 0; }
 .swatch.before { background: var(--before); }
 .swatch.after { background: var(--after); }
-.bars li { display: grid; grid-template-columns: 12rem 1fr 1fr; gap: 0.2rem 1.5rem; align-items: center;
-  padding: 0.35rem 0; border-bottom: 1px solid var(--line); }
+.bars li { display: grid; grid-template-columns: 12rem minmax(0, 1fr) minmax(0, 1fr); gap: 0.2rem 1.5rem;
+  align-items: center; padding: 0.35rem 0; border-bottom: 1px solid var(--line); }
 .bars h3 { font-size: 1rem; font-weight: normal; margin: 0; }
 .bars .mean h3 { font-weight: bold; }
 .bar { display: grid; grid-template-columns: 4.5rem 1fr 7.2rem; gap: 0.6rem; align-items: center;
@@ -440,8 +438,8 @@ details.title > summary > :is(h2, h3) { font-size: 1.1rem; }
 .parameters h3 { font-size: 1rem; margin: 0.3rem 0; }
 .parameters table { width: 100%; font-size: 0.85rem; }
 @media (max-width: 48rem) {
-  .bars li { grid-template-columns: 1fr; }
-  .facts { grid-template-columns: 1fr; gap: 0; }
+  .bars li { grid-template-columns: minmax(0, 1fr); }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: 0.4rem; }
   .summary, .summary thead, .summary tbody { display: block; }
   .summary tr { display: grid; grid-template-columns: 1fr 1fr 1fr; border-bottom: 1px solid var(--line); }
