@@ -155,7 +155,6 @@ def training_batches(
         yield order[places], _images(crops, choices, encoder)
 
 
-@torch.inference_mode()
 def embed(
     encoder: Encoder, crops: np.ndarray, rows: np.ndarray, *, batch_size: int, compute: Compute
 ) -> np.ndarray:
@@ -169,12 +168,13 @@ def embed(
         (n, d) float32, rows of length 1, in the order of ``rows``.
     """
     was_training = encoder.training
+    # Not in inference mode: weights that are copied there could not be trained any more.
     encoder.to(compute.device).to(memory_format=torch.channels_last).eval()
     margin = resized_side(encoder.config.image_size) - encoder.config.image_size
     features = np.empty((len(rows), encoder.dim), np.float32)
-    for positions, chunk in batches(crops, rows, batch_size=batch_size, device=compute.device):
-        images = _images(chunk, centre_choices(len(positions), margin), encoder)
-        with compute.autocast():
+    with torch.inference_mode(), compute.autocast():
+        for positions, chunk in batches(crops, rows, batch_size=batch_size, device=compute.device):
+            images = _images(chunk, centre_choices(len(positions), margin), encoder)
             features[positions] = encoder.features(images).cpu().numpy()
     encoder.train(was_training)
     return features

@@ -224,6 +224,14 @@ def test_embed_is_the_evaluation_transform_in_order(crops: np.ndarray) -> None:
     np.testing.assert_allclose(features[3], features[4], atol=2e-6)
 
 
+def test_an_encoder_that_embedded_can_be_trained(crops: np.ndarray, tmp_path: Path) -> None:
+    """In float32 too, where autocast makes no copy: its weights once came out of inference mode."""
+    network = encoder()
+    embed(network, crops, np.arange(4), batch_size=4, compute=CPU)
+    one = Plan(**{**PLAN.__dict__, "epochs": 1})
+    fit(network, task(crops), one, CPU, tmp_path, PrintLog())
+
+
 def test_saved_encoder_is_what_fit_returned(crops: np.ndarray, tmp_path: Path) -> None:
     """The folder holds the encoder of the last epoch."""
     trained = fit(encoder(), task(crops), PLAN, CPU, tmp_path, PrintLog())
