@@ -1,0 +1,379 @@
+"""The cluster stage on the golden corpus with a small random encoder: results, corrections, refusals."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mfc.cli import main
+from mfc.config import Cluster, Finetune, Preprocess
+from mfc.corpus.manga109 import assign_frame, open_corpus
+from mfc.device import Compute
+from mfc.encoder import Encoder, EncoderConfig, new_encoder, save_encoder
+from mfc.errors import UserError
+from mfc.log import PrintLog
+from mfc.stages import cluster
+from tests.golden.conftest import GOLDEN
+
+TITLE = "That'sYuki"
+ROOT = GOLDEN / "corpus"
+COMIC = Cluster(input=str(ROOT), title=TITLE, threshold="0.05", device="cpu", precision="float32")
+PAGES = ROOT / "images" / TITLE
+CUTTING = Preprocess(size=37, color=False, jobs=1)
+ADAPTATION = Finetune(epochs=1, lr=0.001, eval_every=0, device="cpu", precision="float32")
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+class Recorder(PrintLog):
+    """Keeps the lines and the metrics."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.values: dict[str, float] = {}
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def metrics(self, values: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        self.values |= values
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    save_encoder(new_encoder(EncoderConfig("resnet18", ("a", "b"), 32), init="random", seed=3), folder)
+    return folder
+
+
+def never(encoder: Encoder, compute: Compute) -> float:
+    raise AssertionError("the cut was given")
+
+
+Go = Callable[..., Path]
+
+
+@pytest.fixture
+def go(model: Path, tmp_path: Path) -> Go:
+    """Cluster the comic; keyword arguments change the configuration."""
+
+    def call(log: Recorder | None = None, overwrite: bool = False, **changes: object) -> Path:
+        config = dataclasses.replace(COMIC, **{"adapt": False, "out": str(tmp_path / "out"), **changes})
+        job = cluster.open_job(config, lambda name: tmp_path / name, overwrite)
+        return cluster.run(job, CUTTING, ADAPTATION, model, never, tmp_path / "work", log or Recorder())
+
+    return call
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def by_face(path: Path) -> dict[str, dict[str, str]]:
+    return {row["face_id"]: row for row in read(path)}
+
+
+def test_every_large_enough_face_is_in_one_cluster(go: Go) -> None:
+    """No label is read, and faces of one frame are in different clusters."""
+    log = Recorder()
+    rows = by_face(go(log) / "clusters.csv")
+    book = open_corpus(ROOT).read_book(TITLE)
+    faces = {f.face_id: f.box for page in book.pages for f in page.faces}
+    large = {i for i, b in faces.items() if b[2] - b[0] > 30 and b[3] - b[1] > 30}
+    assert set(rows) == large
+    assert f"cluster: {len(faces) - len(large)} faces are left out (5 too small)" in log.lines
+    sizes: dict[str, int] = {}
+    for row in rows.values():
+        sizes[row["cluster"]] = sizes.get(row["cluster"], 0) + 1
+    assert {face for face, row in rows.items() if row["singleton"]} == {
+        face for face, row in rows.items() if sizes[row["cluster"]] == 1
+    }
+    assert log.values["cluster/clusters"] == len(sizes)
+    assert len(sizes) > 1
+    assert sorted(map(int, sizes)) == list(range(1, len(sizes) + 1))
+
+
+def test_faces_of_one_frame_are_kept_apart(go: Go) -> None:
+    """Even when almost everything may be joined."""
+    rows = by_face(go(threshold="2") / "clusters.csv")
+    seen: set[tuple[str, str]] = set()
+    shared = 0
+    for page in open_corpus(ROOT).read_book(TITLE).pages:
+        for face in page.faces:
+            frame = assign_frame(face.box, page.frames)
+            if face.face_id in rows and frame:
+                key = (frame, rows[face.face_id]["cluster"])
+                assert key not in seen
+                seen.add(key)
+                shared += 1
+    assert shared > len({frame for frame, _ in seen}), "no frame had two faces"
+
+
+def test_the_exports_agree_with_the_table(go: Go, tmp_path: Path) -> None:
+    """COCO and Manga109 XML tell the same clusters, and the XML is a corpus that preprocess would read."""
+    out = go()
+    rows = by_face(out / "clusters.csv")
+    coco = json.loads((out / "coco.json").read_text())
+    assert {a["face_id"]: str(a["category_id"]) for a in coco["annotations"]} == {
+        face: row["cluster"] for face, row in rows.items()
+    }
+    root = tmp_path / "corpus"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    (root / "books.txt").write_text(TITLE)
+    (root / "annotations" / f"{TITLE}.xml").write_bytes((out / "manga109.xml").read_bytes())
+    book = open_corpus(root, "annotations").read_book(TITLE)
+    found = {f.face_id: f.character_id for page in book.pages for f in page.faces}
+    assert {face: f"{int(row['cluster']):08x}" for face, row in rows.items()}.items() <= found.items()
+
+
+def test_pages_with_boxes_give_the_same_clusters_as_manga109(go: Go, tmp_path: Path) -> None:
+    """The exported COCO file and the pages as they lie: the same crops, so the same clusters."""
+    first = by_face(go(n_clusters="12", out=str(tmp_path / "a")) / "clusters.csv")
+    boxes = json.loads((tmp_path / "a" / "coco.json").read_text())
+    for image in boxes["images"]:
+        image["file_name"] = f"{image['id']:03d}.jpg"
+    boxes["categories"] = [{"id": 1, "name": "face"}, {"id": 2, "name": "frame"}]
+    for annotation in boxes["annotations"]:
+        annotation["category_id"] = 1
+    for page in open_corpus(ROOT).read_book(TITLE).pages:
+        for frame in page.frames:
+            sides = [frame.box[0], frame.box[1], frame.box[2] - frame.box[0], frame.box[3] - frame.box[1]]
+            if (PAGES / f"{page.index:03d}.jpg").is_file():
+                boxes["annotations"].append(
+                    {"id": frame.frame_id, "image_id": page.index, "category_id": 2, "bbox": sides}
+                )
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    changes = {"input": str(PAGES), "title": "", "boxes": str(path), "n_clusters": "12"}
+    second = by_face(go(out=str(tmp_path / "b"), **changes) / "clusters.csv")
+    assert {f: r["cluster"] for f, r in second.items()} == {f: r["cluster"] for f, r in first.items()}
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "hdbscan", "silhouette"])
+def test_cut_out_faces_by_any_method(go: Go, method: str) -> None:
+    """A folder of pictures, each a face; nothing is expanded or left out."""
+    log = Recorder()
+    out = go(log, input=str(PAGES), title="", method=method, adapt=True)
+    assert sorted(by_face(out / "clusters.csv")) == sorted(p.name for p in PAGES.iterdir())
+    assert any("not adapted to the comic, because no pages are known" in line for line in log.lines)
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "silhouette"])
+def test_a_number_of_clusters(go: Go, method: str) -> None:
+    """As many as were asked for."""
+    rows = by_face(go(n_clusters="20", method=method) / "clusters.csv")
+    assert len({row["cluster"] for row in rows.values()}) == 20
+
+
+def test_the_encoder_is_adapted_when_frames_are_known(go: Go) -> None:
+    """Other distances, the same number of clusters: that comes from the encoder as it was."""
+    plain, log = by_face(go() / "clusters.csv"), Recorder()
+    out = go(log, adapt=True)
+    adapted = by_face(out / "clusters.csv")
+    assert any(
+        re.search(r"adapting to 59 faces by \d+ must-links and \d+ cannot-links", x) for x in log.lines
+    )
+    assert cluster.describe(out)["adapted"] is True
+    assert [r["distance"] for r in plain.values()] != [r["distance"] for r in adapted.values()]
+    assert len({r["cluster"] for r in plain.values()}) == len({r["cluster"] for r in adapted.values()})
+
+
+def test_two_runs_are_equal(go: Go) -> None:
+    """Byte for byte, and the second does not cut the pages again."""
+    out = go()
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    log = Recorder()
+    go(log)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert not any(line.startswith("cut ") for line in log.lines)
+
+
+def test_the_gallery_shows_every_face_and_escapes_names(go: Go, tmp_path: Path) -> None:
+    """One picture a face beside the index; a name with tags stays text."""
+    out = go()
+    rows = read(out / "clusters.csv")
+    rows[0]["name"] = "<script>alert(1)</script>"
+    out = go(corrections=str(write(tmp_path / "edited.csv", rows)))
+    page = (out / "gallery.html").read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<figure>") == len(rows)
+    assert "✓" in page
+
+
+def test_rounds_of_correction(go: Go, tmp_path: Path) -> None:
+    """Names and moves hold while the number of clusters changes; a later round may change them."""
+    out = go(n_clusters="14")
+    rows = read(out / "clusters.csv")
+    first = [r for r in rows if r["cluster"] == "1"]
+    second = [r for r in rows if r["cluster"] == "2"]
+    first[0]["name"], second[0]["name"] = "Aki", "Ben"
+    first[1]["cluster"], second[1]["cluster"] = "2", "99"
+    aki, ben, moved, alone = (r["face_id"] for r in (first[0], second[0], first[1], second[1]))
+    edited = write(tmp_path / "edited.csv", rows)
+    for n_clusters in ("14", "25", "12", "auto"):
+        out = go(corrections=str(edited), n_clusters=n_clusters)
+        now = by_face(out / "clusters.csv")
+        assert (now[aki]["name"], now[ben]["name"]) == ("Aki", "Ben")
+        assert now[moved]["cluster"] == now[ben]["cluster"]
+        assert (now[aki]["cluster"], now[ben]["cluster"], now[alone]["cluster"]) == ("1", "2", "99")
+        assert {now[face]["decided"] for face in (aki, ben, moved, alone)} == {"yes"}
+        edited = out / "clusters.csv"
+    rows = read(edited)
+    next(r for r in rows if r["face_id"] == moved)["name"] = "Cyd"
+    now = by_face(go(corrections=str(write(edited, rows))) / "clusters.csv")
+    assert now[moved]["name"] == "Cyd"
+    assert now[ben]["name"] == "Ben"
+    assert now[moved]["cluster"] != now[ben]["cluster"]
+
+
+def test_a_person_may_join_what_a_frame_keeps_apart(go: Go, tmp_path: Path) -> None:
+    """The same character twice in one frame: the person is right."""
+    out = go()
+    rows = by_face(out / "clusters.csv")
+    frames: dict[str, list[str]] = {}
+    for page in open_corpus(ROOT).read_book(TITLE).pages:
+        for face in page.faces:
+            frame = assign_frame(face.box, page.frames)
+            if frame and face.face_id in rows:
+                frames.setdefault(frame, []).append(face.face_id)
+    a, b = next(faces for faces in frames.values() if len(faces) > 1)[:2]
+    rows[a]["name"] = rows[b]["name"] = "Twin"
+    now = by_face(go(corrections=str(write(tmp_path / "e.csv", list(rows.values())))) / "clusters.csv")
+    assert now[a]["cluster"] == now[b]["cluster"]
+
+
+def test_previous_keeps_numbers_and_names(go: Go, tmp_path: Path) -> None:
+    """Of a result with other parameters: larger shares go on under their numbers and names."""
+    before = go(n_clusters="12", out=str(tmp_path / "a")) / "clusters.csv"
+    rows = read(before)
+    for row in rows:
+        row["cluster"] = row["made_cluster"] = str(int(row["cluster"]) + 40)
+        row["name"] = row["made_name"] = "Aki" if row["cluster"] == "41" else ""
+    previous = write(tmp_path / "previous.csv", rows)
+    same = by_face(go(n_clusters="12", previous=str(previous)) / "clusters.csv")
+    assert {f: (r["cluster"], r["name"]) for f, r in same.items()} == {
+        r["face_id"]: (r["cluster"], r["name"]) for r in rows
+    }
+    split = by_face(go(n_clusters="13", previous=str(previous), overwrite=True) / "clusters.csv")
+    numbers = {int(r["cluster"]) for r in split.values()}
+    assert len(numbers) == 13
+    assert max(numbers) == 53, "the new one is numbered on"
+
+
+def test_work_by_hand_is_not_written_over(go: Go, tmp_path: Path) -> None:
+    """Without --corrections the edited table is refused, named, and left as it is."""
+    out = go()
+    rows = read(out / "clusters.csv")
+    rows[3]["name"] = "Aki"
+    edited = write(out / "clusters.csv", rows).read_bytes()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds names or moves by hand: keep them by --corrections"):
+        go()
+    assert (out / "clusters.csv").read_bytes() == edited
+    go(corrections=str(out / "clusters.csv"))
+    assert read(out / "clusters.csv")[3]["name"] == "Aki"
+    go(overwrite=True)
+    assert {row["name"] for row in read(out / "clusters.csv")} == {""}
+    assert sorted(p.name for p in out.iterdir()) == [
+        "cluster.json",
+        "clusters.csv",
+        "coco.json",
+        "gallery.html",
+        "manga109.xml",
+        "notes.txt",
+    ]
+
+
+def test_refusals(go: Go, tmp_path: Path) -> None:
+    """Each in one sentence that says what to do, before anything is written."""
+    out = go(out=str(tmp_path / "good"))
+    rows = read(out / "clusters.csv")
+    strange = write(tmp_path / "strange.csv", [{**rows[0], "face_id": "1e+45"}])
+    named = write(tmp_path / "named.csv", [{**row, "name": f"n{i}"} for i, row in enumerate(rows)])
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "coco.json").write_text("{}")
+    cases: list[tuple[dict[str, str], str]] = [
+        ({"input": ""}, "give the comic's folder by --input"),
+        ({"title": "Nobody"}, "'Nobody' is not in"),
+        ({"n_clusters": "many"}, "n_clusters: 'many' is neither auto nor a whole number of at least 1"),
+        ({"threshold": "-1"}, "threshold: '-1' is neither auto nor a number of at least 0"),
+        ({"method": "hdbscan", "n_clusters": "3"}, "leave --n_clusters out"),
+        (
+            {"method": "hdbscan", "corrections": str(named)},
+            "corrections hold with --method agglomerative only",
+        ),
+        ({"corrections": str(named), "previous": str(named)}, "leave --previous out"),
+        ({"corrections": str(strange)}, "strange.csv, line 2: face 1e+45 is not in the comic"),
+        ({"corrections": str(named), "n_clusters": "4"}, "n_clusters 4 is less than the 59 people"),
+        ({"out": str(other)}, "holds a coco.json that is not from `mfc cluster`"),
+        ({"out": str(other / "coco.json")}, "is a file"),
+    ]
+    for changes, complaint in cases:
+        with pytest.raises(UserError) as caught:
+            go(**{"out": str(tmp_path / "refused"), **changes})
+        assert complaint in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_page_that_cannot_be_read(go: Go, tmp_path: Path) -> None:
+    """Stops and names it; with strict false its faces are left out, and said so."""
+    root = tmp_path / "corpus"
+    shutil.copytree(ROOT, root)
+    (root / "images" / TITLE / "003.jpg").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"images/That'sYuki/003.jpg cannot be used: .* --strict false"):
+        go(input=str(root))
+    log = Recorder()
+    rows = by_face(go(log, input=str(root), strict=False) / "clusters.csv")
+    assert "3" not in {row["page"] for row in rows.values()}
+    assert any("unreadable image" in line for line in log.lines)
+
+
+def test_through_the_command_line(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new user types it: the result's folder is printed, and the run holds the table and the gallery."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    Path("small.yaml").write_text("preprocess: {size: 37, color: false, jobs: 1}\nfinetune: {epochs: 1}\n")
+    arguments = ["cluster", "--experiment", "small.yaml", "--input", str(ROOT), "--title", TITLE]
+    arguments += ["--model", str(model), "--device", "cpu"]
+
+    def invoke(*more: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [*arguments, *more])
+        return result.exit_code, result.output
+
+    code, text = invoke()
+    assert code == 2
+    assert "give --n_clusters" in text, "nothing to learn a cut from"
+    code, text = invoke("--n_clusters", "15", "--epochs", "1")
+    assert code == 0, text
+    out = tmp_path / "work" / "small" / "cluster" / TITLE
+    assert text.strip().splitlines()[-1] == str(out)
+    [run] = mlflow.search_runs(
+        search_all_experiments=True, filter_string="status = 'FINISHED'", output_format="list"
+    )
+    assert run.data.metrics["cluster/clusters"] == 15
+    names = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert {"clusters.csv", "coco.json", "manga109.xml", "cluster.json", "gallery.html"} <= names
+    assert invoke("--n_clusters", "15", "--input", "nowhere")[0] == 2
