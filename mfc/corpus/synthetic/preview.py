@@ -11,12 +11,12 @@ from PIL import Image, ImageDraw
 
 from mfc.corpus.synthetic.draw_figure import draw_figure
 from mfc.corpus.synthetic.draw_page import make_kit
-from mfc.corpus.synthetic.genes import Genes
+from mfc.corpus.synthetic.genes import Genes, draw_genes
 from mfc.corpus.synthetic.look import make_look
 from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.raster import WHITE, Canvas
 from mfc.corpus.synthetic.story import Figure, Page, Pose, Story
-from mfc.corpus.synthetic.style import Style
+from mfc.corpus.synthetic.style import Style, draw_style
 from mfc.files import replacing
 
 COLOURS = {"frame": (40, 110, 230), "face": (230, 40, 40), "body": (40, 170, 70), "text": (220, 140, 0)}
@@ -104,3 +104,29 @@ def gallery(rows: list[list[Image.Image]]) -> Image.Image:
         for x, picture in enumerate(row):
             sheet.paste(picture, (2 + x * (width + 2), 2 + y * (height + 2)))
     return sheet
+
+
+def style_sheet(authors: int = 9, people: int = 4) -> Image.Image:
+    """The same people (rows) as drawn by several authors (columns)."""
+    styles = [draw_style(np.random.default_rng([1, number])) for number in range(authors)]
+    cast = [draw_genes(np.random.default_rng([2, number])) for number in range(people)]
+    pose = Pose(-25, 0, 3, "calm", False, (0.0, 0.0))
+    return gallery([[portrait(genes, style, pose) for style in styles] for genes in cast])
+
+
+def pose_sheet(people: int = 4) -> Image.Image:
+    """People (rows), each by another author, from the front to the back, and with expressions."""
+    poses = [
+        Pose(yaw, pitch, roll, expression, False, (0.0, 0.0))
+        for yaw, pitch, roll, expression in (
+            (0, 0, 0, "calm"), (25, 5, -4, "smile"), (50, 0, 5, "talk"), (78, -5, 0, "shout"),
+            (90, 0, 0, "calm"),
+            (105, 0, 4, "calm"), (165, 0, 0, "calm"), (-30, 20, -18, "laugh"), (-15, -18, 8, "surprised"),
+        )
+    ]  # fmt: skip
+    rows = []
+    for number in range(people):
+        genes = draw_genes(np.random.default_rng([2, number + 4]))
+        style = draw_style(np.random.default_rng([1, number + 9]))
+        rows.append([portrait(genes, style, pose) for pose in poses])
+    return gallery(rows)
