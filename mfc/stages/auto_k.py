@@ -226,7 +226,7 @@ def _scores(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def _summary(table: pd.DataFrame, intervals: Report, split: str, log: Log) -> str:
     lines = [
-        f"| {split} titles | {' | '.join(SCORES.values())} |",
+        f"| {table['title'].nunique()} {split} titles | {' | '.join(SCORES.values())} |",
         f"|---|{'---:|' * len(SCORES)}",
     ]
     for (kind, method), part in table.groupby(["features", "method"], sort=False):
@@ -240,7 +240,8 @@ def _summary(table: pd.DataFrame, intervals: Report, split: str, log: Log) -> st
             )
             key = str(method).replace(", ", "_").replace(" ", "_").replace("-", "")
             log.metrics({f"{split}/auto_k/{kind}/{key}/{score}": mean})
-            cells.append(f"{mean:.3f} ({low:.3f} … {high:.3f})")
+            # One title leaves nothing to estimate an error from.
+            cells.append(f"{mean:.3f} ({low:.3f} … {high:.3f})" if low == low else f"{mean:.3f}")
         lines.append(f"| {kind}: {method} | {' | '.join(cells)} |")
     markdown = "\n".join(lines) + "\n"
     log.text("auto_k.md", markdown)
