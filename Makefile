@@ -7,7 +7,7 @@ PORT ?= 5000
 EXPERIMENT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format install ui bench lock clean
+.PHONY: help demo test check format install ui pictures bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ install: .venv/installed ## make .venv with the locked packages
 ui: install ## the MLflow UI on the local store
 	$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(PORT) \
 	  --workers 2 --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --artifacts-destination "$(CURDIR)/mlruns"
+
+pictures: install ## save screenshots of the last demo to docs/pictures (needs chromium)
+	$(RUN) python -m tests.browser.pictures
 
 bench: install ## print the benchmark table
 	$(RUN) python -m benchmarks
