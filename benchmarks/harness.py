@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -92,13 +93,19 @@ def report(rows: Iterable[Measured]) -> dict[str, Any]:
     return {
         "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "commit": commit(),
-        "versions": {
-            "python": platform.python_version(),
-            **{library: importlib.metadata.version(library) for library in LIBRARIES},
-        },
+        "versions": {"python": platform.python_version(), **versions()},
         # JSON has no NaN: a row without a baseline has no ratio.
         "rows": [{**asdict(row), "ratio": row.ratio if row.baseline_s else None} for row in rows],
     }
+
+
+def versions() -> dict[str, str]:
+    """Of those `LIBRARIES` that are installed."""
+    found = {}
+    for library in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[library] = importlib.metadata.version(library)
+    return found
 
 
 def processor() -> str:

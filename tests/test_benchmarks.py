@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import benchmarks.__main__ as command
-from benchmarks import harness, numerics
+from benchmarks import gpu, harness, numerics, training
 from benchmarks.harness import Measured
 
 ROW = Measured("sorting", 1000, "items", "bubble sort", (2.0, 3.0, 2.5), (0.010, 0.012, 0.011), "≥ 100×")
@@ -62,3 +65,63 @@ def test_kmeans_row_compares_the_inertia_and_scales_only_the_time_of_the_baselin
     assert row.note.startswith("1 restarts: inertia ")
     ours, theirs, exchanged = (float(row.note.split()[place].strip(",")) for place in (3, 5, 8))
     assert exchanged <= ours < 1.1 * theirs
+
+
+def test_gpu_script_runs_small_and_agrees_with_the_processor(tmp_path: Path) -> None:
+    """All rows, checks and the epoch are in the file, and valid JSON."""
+    path = tmp_path / "results" / "cpu.json"
+    gpu.main(
+        ["--small", "--device", "cpu", "--commit", "abc", "--folder", str(tmp_path), "--json", str(path)]
+    )
+    report = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert report["commit"] == "abc"
+    assert report["device"]["name"] == "cpu"
+    assert len(report["checks"]) == 8
+    assert all(check["passed"] for check in report["checks"])
+    assert [row["name"].split()[0] for row in report["rows"]] == [
+        "k-means", "k-means", "training", "reading", "transforming",
+    ]  # fmt: skip
+    assert report["epoch"]["epoch"] == "measured"
+    assert report["epoch"]["all_epochs_h"] == pytest.approx(report["epoch"]["epoch_s"] / 18)
+    assert not list(tmp_path.glob("tmp*")), "the crops are left behind"
+
+
+def test_gpu_script_fails_when_a_result_is_not_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is written all the same."""
+    failed = {"what": "loss", "difference": 1.0, "allowed": 0.1, "passed": False}
+    report = {"checks": [failed], "device": {"name": "cpu"}, "commit": "", "seconds": 1.0}
+    monkeypatch.setattr(gpu, "measure", lambda *_: report)
+    with pytest.raises(SystemExit, match="not the CPU's result: loss"):
+        gpu.main(["--small", "--device", "cpu", "--json", str(tmp_path / "r.json")])
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["checks"] == [failed]
+    assert not gpu.Check("loss", float("nan"), 0.1).passed
+
+
+def test_gpu_script_needs_neither_mlflow_nor_pandas() -> None:
+    """A machine with a GPU is bare: torch, torchvision, safetensors, scikit-learn and tqdm must do."""
+    absent = ["mlflow", "pandas", "matplotlib", "click", "yaml", "manga109api", "psutil", "defusedxml"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import benchmarks.gpu"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_noise_differs_from_face_to_face(tmp_path: Path) -> None:
+    crops = gpu.write_noise(tmp_path / "crops.npy", 1030, 4)
+    assert crops.shape == (1030, 4, 4, 3)
+    assert len(np.unique(crops.reshape(1030, -1), axis=0)) == 1030
+
+
+def test_losses_in_bfloat16_and_float32_differ_less_than_those_of_two_seeds() -> None:
+    """In each epoch, by the mean over three seeds; and both formats learn."""
+    crops = training.drawn_people(96, 36)
+    float32, bfloat16 = (
+        np.array([training.curve(crops, dtype, 32, epochs=4, seed=seed) for seed in range(3)])
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert (float32 != bfloat16).all(), "one format was measured twice"
+    for losses in (float32, bfloat16):
+        assert (losses[:, -1] < losses[:, 0] / 2).all()
+    difference = np.abs(float32.mean(axis=0) - bfloat16.mean(axis=0))
+    spread = np.ptp(float32, axis=0)
+    assert (difference < spread).all(), (difference, spread)
