@@ -1,7 +1,7 @@
 """A training step, the loop around it, and how long the commands take to get there.
 
 Run ``python -m benchmarks.training [--quick] [--precision]`` to see only these rows; ``--precision`` compares
-the loss curves of bfloat16 and float32 instead (a minute or two).
+the loss curves of bfloat16 and float32 at the size of the demo instead (minutes).
 """
 
 from __future__ import annotations
