@@ -151,8 +151,21 @@ def pretrain(session: Session, run: Run) -> Path:
     about = "Pre-trained on the characters of the train titles."
     _describe(session, run, "pretrain", about, _data(store, titles=store.titles("train")))
     folder = stage.run(config, store, session.paths.pretrained, run)
+    with contextlib.suppress(UserError):  # without validation titles, `cluster` will say what it lacks
+        _calibrate(store, folder, config, run)
     _adopt(session, run, folder, about, config.register, {"corpus": store.fingerprint}, store.crops[:2])
     return folder
+
+
+def _calibrate(store: FaceStore, model: Path, config: Pretrain, run: Run) -> None:
+    """Leave beside a new encoder what `cluster` needs to find numbers of characters with it anywhere."""
+    from mfc.device import pick_compute
+    from mfc.encoder import load_encoder
+    from mfc.stages.auto_k import calibrate, read_calibration
+
+    if read_calibration(model) is None:
+        compute = pick_compute(config.device, config.precision)
+        calibrate(load_encoder(model, compute.device), model, store, config.batch_size, compute, run)
 
 
 def import_checkpoint(session: Session, run: Run, config: ImportCheckpoint, file: Path) -> Path:

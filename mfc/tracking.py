@@ -74,6 +74,8 @@ LONGEST_TAG = 8000
 EXAMPLE_SIDE = 64
 """Side of the example images stored with a registered model, pixels."""
 ENCODER_FILES = ("encoder.safetensors", "encoder.json")
+MORE_ENCODER_FILES = ("calibration.json",)
+"""What goes with an encoder when it is there."""
 
 _PACKAGE = Path(__file__).parent
 _UNSENDABLE = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
@@ -1006,8 +1008,9 @@ def register_encoder(
         with tempfile.TemporaryDirectory() as scratch:
             encoder = Path(scratch) / "encoder"
             encoder.mkdir()
-            for name in ENCODER_FILES:
-                shutil.copyfile(folder / name, encoder / name)
+            for name in (*ENCODER_FILES, *MORE_ENCODER_FILES):
+                if name in ENCODER_FILES or (folder / name).is_file():
+                    shutil.copyfile(folder / name, encoder / name)
             with warnings.catch_warnings(), _quiet_mlflow():
                 warnings.simplefilter("ignore")
                 return Model.log(

@@ -22,7 +22,7 @@ from mfc.device import Compute
 from mfc.encoder import Encoder
 from mfc.errors import UserError
 from mfc.evaluation import TitleView
-from mfc.faces import FaceStore, page_and_frame_codes
+from mfc.faces import FaceStore, page_and_frame_codes, select
 from mfc.files import write_json
 from mfc.log import Log, progress
 from mfc.metrics import bcubed_scores, bootstrap_interval, clustering_metrics
@@ -73,21 +73,21 @@ def calibrate(
     Raises:
         UserError: when there is no validation title; the test titles are never used for this.
     """
-    titles = store.titles("val")
+    titles = [t for t in store.titles("val") if len(select(store, [t], others=False).rows)]
     if not titles:
         raise UserError(
-            f"{store.path}: has no validation titles to learn the cut of the agglomerative tree from; give "
-            "--n_clusters NUMBER, --threshold 0.4 or the like, or --method silhouette"
+            f"{store.path}: has no validation titles with named faces to learn from where to cut the "
+            "tree of clusters; give --n_clusters NUMBER, --threshold 0.4 or the like, or --method silhouette"
         )
     curves = {}
-    for title in progress(titles, label="cluster: calibrate"):
+    for title in progress(titles, label="calibrate"):
         view = TitleView.of(store, title)
         features = embed(encoder, store.crops, view.plain.rows, batch_size=batch_size, compute=compute)
         curves[title] = threshold_curve(_tree(features, view), view.plain.labels)
     made = Calibration(curves, store.fingerprint)
     score = best_threshold(list(curves.values()))[1]
     log.say(
-        f"cluster: the best cut on {len(titles)} validation titles is {made.threshold():.2f} "
+        f"the best cut of the tree of clusters on {len(titles)} validation titles is {made.threshold():.2f} "
         f"(B-cubed F {score:.3f}); kept in {model / CALIBRATION}"
     )
     write_json(

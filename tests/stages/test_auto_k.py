@@ -133,13 +133,14 @@ def test_a_calibration_that_is_none_is_made_anew(tmp_path: Path, text: str) -> N
     assert read_calibration(tmp_path) is None
 
 
+@pytest.mark.parametrize("lacking", ["titles", "names"])
 def test_without_validation_titles_the_ways_out_are_told(
-    store: FaceStore, encoder: Encoder, tmp_path: Path
+    store: FaceStore, encoder: Encoder, tmp_path: Path, lacking: str
 ) -> None:
-    """The test titles are not used instead."""
-    bare = FaceStore(
-        store.path, store.table, store.crops, {**store.meta, "splits": {"val": [], "test": TEST}}
-    )
+    """The test titles are not used instead; a title in which nobody is named does not count."""
+    splits = {"val": [] if lacking == "titles" else VAL, "test": TEST}
+    nobody = store.table.assign(is_other=store.table["is_other"] | (lacking == "names"))
+    bare = FaceStore(store.path, nobody, store.crops, {**store.meta, "splits": {**splits, "train": []}})
     with pytest.raises(UserError, match="--n_clusters NUMBER"):
         calibrate(encoder, tmp_path, bare, 64, CPU, PrintLog())
     assert not (tmp_path / CALIBRATION).exists()
