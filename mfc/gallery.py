@@ -128,12 +128,12 @@ a { color: var(--accent); }
 .skip:focus { position: static; }
 main:focus { outline: none; }
 ul { list-style: none; margin: 0; padding: 0; }
-.index { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 0.5rem;
+.index { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 0.5rem;
   margin: 1rem 0 1.5rem; }
 .index a { display: grid; grid-template-columns: 2.25rem 1fr auto; gap: 0.4rem; align-items: center;
   padding: 0.25rem; border: 1px solid var(--line); border-radius: 8px; background: var(--card);
   text-decoration: none; color: inherit; font-size: 0.85rem; line-height: 1.2; min-height: 2.75rem; }
-.index span, figcaption { overflow-wrap: anywhere; min-width: 4.5rem; }
+.index span, figcaption { overflow-wrap: anywhere; }
 code { white-space: nowrap; }
 .index img { width: 2.25rem; height: 2.25rem; border-radius: 4px; }
 .index small { color: var(--soft); }
