@@ -114,13 +114,13 @@ def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Sess
 def _run(session: Session, stage: str, body: Callable[[Session, Run], Any]) -> Any:
     """Open the MLflow run of a command and call its body inside."""
     from mfc import tracking
-    from mfc.pipeline import stage_params
+    from mfc.pipeline import run_name, stage_params
 
     stages = [stage] if stage in STAGES else list(STAGES)
     params = {key: value for name in stages for key, value in stage_params(session, name).items()}
     with tracking.open_run(
         experiment=session.experiment.name,
-        name=stage,
+        name=run_name(session, stage),
         stage=stage,
         tags={"experiment_file": session.experiment.name},
         params=params,

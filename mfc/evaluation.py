@@ -143,14 +143,19 @@ def _clusters(
 def _table(
     selection: Selection, features: np.ndarray, y_pred: np.ndarray, matched: np.ndarray, correct: np.ndarray
 ) -> pd.DataFrame:
-    columns = ["face_id", "page_index", "frame_id", "character_id", "character_name"]
-    table = selection.faces[columns].reset_index(drop=True)
-    table["cluster"] = y_pred
+    faces = selection.faces.reset_index(drop=True)
     centres = pd.DataFrame(features).groupby(y_pred).transform("mean").to_numpy()
-    table["distance"] = np.linalg.norm(features - centres, axis=1).round(4)
-    names = selection.faces.drop_duplicates("character_id").set_index("character_id")["character_name"]
-    classes = np.array([*selection.classes, ""])
-    table["matched"] = classes[matched]
-    table["matched_name"] = table["matched"].map(names).fillna("")
-    table["correct"] = correct
-    return table
+    names = faces.drop_duplicates("character_id").set_index("character_id")["character_name"]
+    classes = pd.Series(np.array([*selection.classes, ""])[matched])
+    table = pd.DataFrame(
+        {
+            "cluster": y_pred,
+            "character_name": faces["character_name"],
+            "correct": correct,
+            "distance": np.linalg.norm(features - centres, axis=1).round(4),
+            "matched_name": classes.map(names).fillna(""),
+            "matched": classes,
+        }
+    )
+    ids = ["page_index", "character_id", "face_id", "frame_id"]
+    return pd.concat([table, faces[ids]], axis=1)

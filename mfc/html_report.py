@@ -425,7 +425,7 @@ details.title > summary > :is(h2, h3) { font-size: 1.1rem; }
 .page { margin: 0.6rem 0 1rem; }
 .page svg { display: block; width: 100%; max-width: 50rem; height: auto; background: #ffffff;
   border: 1px solid var(--line); border-radius: 6px; }
-.page rect { fill: none; stroke: #333333; stroke-width: calc(var(--unit) * 0.6); }
+.page rect { fill: none; stroke: #333333; stroke-width: calc(var(--unit) * 0.9); }
 .page line, .page path { stroke-linecap: round; fill: none; stroke-width: calc(var(--unit) * 1.1); }
 .page .halo { stroke: #ffffff; stroke-width: calc(var(--unit) * 2.4); opacity: 0.85; }
 .page line.must { stroke: var(--must); }

@@ -117,6 +117,7 @@ def synthesize(session: Session, run: Run) -> Path:
 
     config = session.config(Synthesize)
     out = Path(config.out) if config.out else session.paths.corpus
+    _describe(session, run, "synthesize", f"Draws a synthetic corpus (preset {config.preset}).")
     return stage.run(config, out, run, session.where.overwrite)
 
 
@@ -354,7 +355,7 @@ def _report(session: Session, run: Run, stage_name: str, before: list[Row], afte
     what = (
         f"The whole pipeline. {session.experiment.about}" if stage_name == "main" else "The compared table."
     )
-    _describe(session, run, stage_name, what, result=f"\n\n{summary.markdown}\n")
+    _describe(session, run, stage_name, what, result=f"{summary.sentence}\n\n{summary.markdown}\n")
     _write_page(session, run, stage_name, summary)
     return summary
 
@@ -466,9 +467,9 @@ def _describe_command(run: Run, what: str, data: str, result: str, command: str)
 
     code = tracking.code_version()
     commit = f" at commit `{code}`" if code else ""
-    parts = [what]
-    parts += [f"**Data**: {data}"] if data else []
+    parts = [what]  # the UI shows the first lines only, until one asks for more
     parts += [f"**Result**: {result}"] if result else []
+    parts += [f"**Data**: {data}"] if data else []
     parts += [f"**Repeat**{commit}:\n\n```\n{command}\n```"]
     run.describe("\n\n".join(parts))
 
@@ -508,16 +509,17 @@ def _command(session: Session, stage: str, more: Mapping[str, object] | None = N
     values: dict[str, object] = {"experiment": where.experiment or session.experiment.name}
     values |= {"manga109_root": where.manga109_root} if where.manga109_root else {}
     values |= {"work_dir": where.work_dir} if where.work_dir != "work" else {}
-    if stage == "main":
-        values |= {f"{name}.{key}": v for name, typed in session.typed.items() for key, v in typed.items()}
-    else:
-        values |= {**session.typed.get(stage, {}), **(more or {})}
-    options = (f"--{key} {shlex.quote(_typed(value))}" for key, value in values.items() if value is not None)
+    values |= {**_typed(session, stage), **(more or {})}
+    options = (f"--{key} {shlex.quote(str(value))}" for key, value in values.items() if value is not None)
     return " ".join([f"mfc {stage}", *options])
 
 
-def _typed(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _typed(session: Session, stage: str) -> dict[str, object]:
+    """The options of a command that were given, as they are spelled."""
+    given: dict[str, object] = {**session.typed.get(stage, {})}
+    if stage == "main":
+        given = {f"{name}.{key}": v for name, typed in session.typed.items() for key, v in typed.items()}
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
 
 
 def compare(session: Session, run: Run) -> str:
@@ -554,6 +556,13 @@ def main(session: Session, run: Run) -> Summary:
 def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]:
     run.say(f"— {stage}")
     return run.child(stage, stage=stage, tags={}, params=stage_params(session, stage))
+
+
+def run_name(session: Session, stage: str) -> str:
+    """Stage, experiment, and what was typed on top: what tells one run from another in a list."""
+    return " ".join(
+        [stage, session.experiment.name, *(f"{k}={v}" for k, v in _typed(session, stage).items())]
+    )
 
 
 def stage_params(session: Session, stage: str) -> dict[str, Any]:

@@ -93,10 +93,10 @@ def embedding_map(features: np.ndarray, clusters: pd.DataFrame, *, seed: int = 0
         features, clusters = features[chosen], clusters.iloc[chosen]
     place = project(features, seed=seed)
     names = _names(clusters)
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     truth, found = figure.subplots(1, 2, sharex=True, sharey=True)
     correct = clusters["correct"].to_numpy(dtype=bool)
-    size = float(np.clip(6000 / max(len(features), 1), 8, 46))
+    size = float(np.clip(4500 / max(len(features), 1), 6, 40))
     for rank, (character, name) in enumerate(names.items()):
         style = _style(rank)
         is_it = (clusters["character_id"] == character).to_numpy()
@@ -109,9 +109,7 @@ def embedding_map(features: np.ndarray, clusters: pd.DataFrame, *, seed: int = 0
     lost = (clusters["matched"] == "").to_numpy()
     found.scatter(*place[lost].T, s=size, linewidths=1.3, marker="x", color=REST)
     truth.set_title("true characters")
-    found.set_title(
-        f"clusters, in the colour of their character; × wrong ({(~correct).sum()} of {len(correct)})"
-    )
+    found.set_title(f"clusters, in their character's colour; × wrong: {(~correct).sum()} of {len(correct)}")
     for axis in (truth, found):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_color("#dddddd")
@@ -136,7 +134,7 @@ def project(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
         )
         if not reduced.std() > 1e-9:  # equal faces have no directions
             return np.zeros((n, 2))
-        model = TSNE(init="pca", perplexity=min(30.0, (n - 1) / 3), max_iter=350, random_state=seed)
+        model = TSNE(init="pca", perplexity=min(30.0, (n - 1) / 3), max_iter=300, random_state=seed)
         return np.asarray(model.fit_transform(reduced), np.float64)
 
 

@@ -41,6 +41,16 @@ class Summary:
     """Column of the table → (mean, low, high) over titles and seeds."""
     markdown: str
 
+    @property
+    def sentence(self) -> str:
+        """The means in one line of Markdown."""
+        parts = []
+        for metric, label in METRICS.items():
+            before, after = (self.intervals[f"{metric}_{kind}"][0] for kind in ("pretrained", "adapted"))
+            mean, low, high = self.intervals[f"{metric}_difference"]
+            parts.append(f"{label} {before:.3f} → **{after:.3f}** ({mean:+.3f}; {low:+.3f} … {high:+.3f})")
+        return ", ".join(parts)
+
 
 def run(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, corpus: str, log: Log) -> Summary:
     """Compare scores; the table goes to ``log`` as Markdown, CSV, metrics and a figure.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -16,10 +18,11 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.browser.chrome import DESKTOP, PHONE, chrome, look, missing, screenshot
-from tests.browser.ui import charts_page, get_past_the_welcome, run_page, runs_page, visit, wait
+from tests.browser.ui import charts_page, get_past_the_welcome, metric_page, run_page, runs_page, visit, wait
 from tests.mlflow_server import Process, clean_environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
+FINETUNED = "tags.stage = 'finetune'"
 SETTLED = 4.0
 """Seconds for a page to stop moving."""
 
@@ -32,20 +35,15 @@ def main(folder: Path, out: Path) -> None:
     if not database.is_file():
         sys.exit(f"{database} is missing; run `make demo` first")
     port = free_port()
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{database}",
+        "--artifacts-destination",
+        str(folder / "mlruns"),
+    ]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     server = Process(
-        [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ]
-        + ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(folder / "mlruns")],
+        [sys.executable, "-m", "mlflow", "server", *address, *store],
         url=f"http://127.0.0.1:{port}",
         cwd=folder,
         log=out / ".server.log",
@@ -56,33 +54,33 @@ def main(folder: Path, out: Path) -> None:
     try:
         with chrome() as driver:
             get_past_the_welcome(driver, server.url)
-            pipeline, title = latest_runs(MlflowClient(f"sqlite:///{database}"))
-            mlflow_pages(driver, server.url, pipeline, title, out)
-            report_pages(driver, folder / "work" / pipeline.data.params["experiment"] / "report.html", out)
+            pipeline, titles = latest_runs(MlflowClient(f"sqlite:///{database}"))
+            mlflow_pages(driver, server.url, pipeline, titles, out)
+            report_pages(driver, folder / "work" / pipeline.data.tags["experiment_file"] / "report.html", out)
     finally:
         server.kill()
         (out / ".server.log").unlink(missing_ok=True)
 
 
-def latest_runs(client: MlflowClient) -> tuple[Run, Run]:
-    """The newest finished pipeline, and the adaptation to one of its titles."""
+def latest_runs(client: MlflowClient) -> tuple[Run, list[Run]]:
+    """The newest finished pipeline, and its adaptations to each title."""
     ids = [e.experiment_id for e in client.search_experiments()]
     [pipeline] = client.search_runs(
         ids, "tags.stage = 'main' and attributes.status = 'FINISHED'", max_results=1
     )
     below = f"tags.stage = 'finetune' and tags.`mlflow.parentRunId` = '{pipeline.info.run_id}'"
-    [title] = client.search_runs(ids, below, max_results=1)
-    return pipeline, title
+    return pipeline, list(client.search_runs(ids, below))
 
 
-def mlflow_pages(driver: webdriver.Chrome, url: str, pipeline: Run, title: Run, out: Path) -> None:
-    experiment, run = pipeline.info.experiment_id, title.info.run_id
+def mlflow_pages(driver: webdriver.Chrome, url: str, pipeline: Run, titles: Sequence[Run], out: Path) -> None:
+    experiment, ids = pipeline.info.experiment_id, [title.info.run_id for title in titles]
+    run = ids[0]
     pages = {
-        "runs": runs_page(experiment),
-        "charts": charts_page(experiment),
+        "runs": f"{runs_page(experiment)}?searchFilter={quote(FINETUNED)}",
+        "charts": f"{charts_page(experiment)}&searchFilter={quote(FINETUNED)}",
         "run": run_page(experiment, run),
         "pipeline": run_page(experiment, pipeline.info.run_id),
-        "curves": run_page(experiment, run, "model-metrics"),
+        "curves": metric_page(experiment, ids, "curve/nmi"),
         "faces": run_page(experiment, run, "artifacts/clusters.json"),
         "map": run_page(experiment, run, "artifacts/figures/embedding_map.png"),
         "report-in-mlflow": run_page(experiment, pipeline.info.run_id, "artifacts/report.html"),
