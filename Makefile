@@ -16,8 +16,8 @@ demo: install ## the whole pipeline on a synthetic corpus: under 6 minutes on tw
 	$(RUN) MLFLOW_EXPERIMENT_NAME=$(EXPERIMENT) mlflow run . --env-manager=local -P experiment=$(EXPERIMENT)
 	@echo "Compare the runs in the MLflow UI:  make ui   (then open http://127.0.0.1:$(PORT))"
 
+# Two workers with two OpenMP threads each would wait on one another, thirty times as slow.
 test: check ## lint, type-check and run all tests
-	# Two workers with two OpenMP threads each would wait on one another, thirty times as slow.
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 check: install ## lint and type-check

@@ -27,16 +27,19 @@ def client(tiny: Clone) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def runs(client: MlflowClient) -> dict[str, Run]:
-    """Name → run, of the store that `mlflow run` wrote to."""
+def parent(client: MlflowClient) -> Run:
+    """The run of `mlflow run .`; others that tests add to the same store come later."""
     ids = [e.experiment_id for e in client.search_experiments()]
-    return {run.info.run_name: run for run in client.search_runs(ids)}
+    mains = client.search_runs(ids, "tags.stage = 'main'", order_by=["attributes.start_time ASC"])
+    return mains[0]
 
 
 @pytest.fixture(scope="module")
-def parent(runs: dict[str, Run]) -> Run:
-    [run] = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
-    return run
+def runs(client: MlflowClient, parent: Run) -> dict[str, Run]:
+    """Name → run: the parent and its children."""
+    ids = [e.experiment_id for e in client.search_experiments()]
+    children = client.search_runs(ids, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    return {run.info.run_name: run for run in [parent, *children]}
 
 
 def splits(tiny: Clone) -> dict[str, list[str]]:
