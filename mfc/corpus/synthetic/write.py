@@ -205,7 +205,7 @@ def _announcement(counts: dict[str, int], preset: Preset, root: Path, workers: i
     return (
         f"Drawing {counts['faces']:,} faces on {counts['pages']:,} pages of {counts['titles']} titles "
         f"into {root}: "
-        f"about {minutes} with {workers} processes, {pixels * 1.6e-7:,.0f} MB"
+        f"about {minutes} with {workers} processes, {pixels * 2.1e-7:,.0f} MB"
     )
 
 
