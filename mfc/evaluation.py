@@ -152,7 +152,7 @@ def _table(
             "cluster": y_pred,
             "character_name": faces["character_name"],
             "correct": correct,
-            "distance": np.linalg.norm(features - centres, axis=1).round(4),
+            "distance": np.linalg.norm(features - centres, axis=1).astype(np.float64).round(4),
             "matched_name": classes.map(names).fillna(""),
             "matched": classes,
         }

@@ -559,10 +559,9 @@ def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]
 
 
 def run_name(session: Session, stage: str) -> str:
-    """Stage, experiment, and what was typed on top: what tells one run from another in a list."""
-    return " ".join(
-        [stage, session.experiment.name, *(f"{k}={v}" for k, v in _typed(session, stage).items())]
-    )
+    """Stage and what was typed, or the experiment: what tells one run from another in a list."""
+    typed = [f"{key}={value}" for key, value in _typed(session, stage).items()]
+    return " ".join([stage, *(typed or [session.experiment.name])])
 
 
 def stage_params(session: Session, stage: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -876,6 +877,7 @@ def code_version() -> str:
     return f"{commit} and changes" if tags.get("code", "").endswith("changes") else commit
 
 
+@functools.cache  # what runs is the code as it was when the process started
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
