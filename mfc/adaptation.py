@@ -76,17 +76,7 @@ def plan_adaptation(
             ]
         ),
     )
-    plan = Plan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        gamma=1.0,
-        seed=seed,
-        eval_every=config.eval_every,
-        checkpoint_every=config.checkpoint_every,
-    )
+    plan = Plan.of(config, gamma=1.0, seed=seed)
     return Adaptation(task, plan, out / task_key(task, plan, encoder))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mfc.config import Finetune, Pretrain
 from mfc.device import Compute
 from mfc.encoder import Encoder, load_encoder, save_encoder
 from mfc.errors import UserError
@@ -45,6 +46,21 @@ class Plan:
     seed: int
     eval_every: int
     checkpoint_every: int
+
+    @classmethod
+    def of(cls, config: Pretrain | Finetune, *, gamma: float, seed: int) -> Plan:
+        """The plan that a stage's configuration asks for."""
+        return cls(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            gamma=gamma,
+            seed=seed,
+            eval_every=config.eval_every,
+            checkpoint_every=config.checkpoint_every,
+        )
 
     def lr_in(self, epoch: int) -> float:
         """Learning rate of ``epoch``, counted from 0. A single epoch keeps its rate (the reference fails)."""

@@ -78,17 +78,7 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
         label="pretrain",
         fingerprint=value_digest([store.fingerprint, config.init, config.min_faces, config.eval_titles]),
     )
-    plan = Plan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        gamma=config.gamma,
-        seed=config.seed,
-        eval_every=config.eval_every,
-        checkpoint_every=config.checkpoint_every,
-    )
+    plan = Plan.of(config, gamma=config.gamma, seed=config.seed)
     folder = out / task_key(task, plan, encoder)
     fit(encoder, task, plan, compute, folder, log)
     write_json(folder / "pretrain.json", dataclasses.asdict(config))
