@@ -23,17 +23,21 @@ class Clone:
 
     path: Path
 
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """That of a person's shell: nothing of what whoever runs the tests, or another test, has set."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**clean, "PATH": path, "COLUMNS": "200"}
+
     def run(
         self, command: str, *, env: Mapping[str, str] | None = None, timeout: float = 900
     ) -> subprocess.CompletedProcess[str]:
         """Run a command line as a person would type it there; output and errors come as text."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)}
-        clean["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        clean["COLUMNS"] = "200"
         return subprocess.run(
             ["bash", "-c", command],
             cwd=self.path,
-            env={**clean, **(env or {})},
+            env={**self.environment(), **(env or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -241,3 +241,22 @@ def scores(work: Path, stage: str) -> list[dict[str, Any]]:
 
 def printed_table(text: str) -> list[str]:
     return [line for line in io.StringIO(text).read().splitlines() if line.startswith("| ")]
+
+
+def test_a_job_that_its_scheduler_ends_is_marked_killed(clone: Clone) -> None:
+    """SIGTERM in the midst of a stage: the run is KILLED in MLflow, and repeating the command finishes it."""
+    command = [sys.executable, "-m", "mfc", "synthesize", "--preset", "tiny", "--jobs", "1"]
+    with subprocess.Popen(
+        command, cwd=clone.path, env=clone.environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        assert any(line.startswith("Drawing") for line in process.stderr)
+        process.terminate()
+    assert process.returncode == 1
+    client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    [killed] = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert killed.info.status == "KILLED"
+    corpus = clone.path / "work/demo/corpus"
+    assert not (corpus / "synthetic.json").exists()
+    clone.succeed("mfc synthesize --preset tiny --jobs 1")
+    assert (corpus / "synthetic.json").exists()
