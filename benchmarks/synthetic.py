@@ -55,7 +55,9 @@ def difficulty(work: Path, corpus_seeds: int, training_seeds: int, adapt: bool, 
     log, stages = PrintLog(), load_experiment(experiment)
     evaluation = build(Evaluate, stages.stage("evaluate"), source=experiment)
     tuning = build(
-        Finetune, {**stages.stage("finetune"), "eval_every": 0, "checkpoint_every": 10**6}, source=experiment
+        Finetune,
+        {**stages.stage("finetune"), "eval_every": 0, "checkpoint_every": 10**6, "figures": False},
+        source=experiment,
     )
     path = work / "scores.json"
     scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
@@ -112,34 +114,45 @@ def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:
-    """Mean over titles and seeds with a 95 % interval from a bootstrap over titles."""
-    from mfc.metrics import bootstrap_interval
-
+    """Mean over titles and seeds with a 95 % interval from a bootstrap over titles; below it, differences."""
+    columns = (*MEASURES, "chance in window")
     lines = [
         "| | accuracy | NMI | nearest in window | nearest anywhere | chance in window |",
         "|---|---|---|---|---|---|",
     ]
     for kind in ("random", "pretrained", "adapted"):
-        by_title: dict[str, list[dict[str, float]]] = {}
-        for key, score in scores.items():
-            corpus, _, title, which = key.split("/", 3)
-            if which == kind:
-                by_title.setdefault(f"{corpus}/{title}", []).append(score)
-        if not by_title:
-            continue
-        cells = []
-        for measure in (*MEASURES, "chance in window"):
-            most = max(len(runs) for runs in by_title.values())
-            values = np.full((len(by_title), most), np.nan)
-            for row, runs in enumerate(by_title.values()):
-                values[row, : len(runs)] = [run.get(measure, np.nan) for run in runs]
-            if np.isnan(values).all():
-                cells.append("–")
-                continue
-            mean, low, high = bootstrap_interval(values)
-            cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+        cells = [_mean(_values(scores, kind, measure)) for measure in columns]
+        if set(cells) != {"–"}:
+            lines.append(f"| {kind} | {' | '.join(cells)} |")
+    lines += ["", "| paired difference | mean |", "|---|---|"]
+    for measure in ("accuracy", "nmi"):
+        gain = _values(scores, "adapted", measure) - _values(scores, "pretrained", measure)
+        lines.append(f"| adapted − pretrained, {measure} | {_mean(gain)} |")
+    nearer = _values(scores, "pretrained", "window") - _values(scores, "pretrained", "global")
+    lines.append(f"| pretrained, nearest in window − anywhere | {_mean(nearer)} |")
     return "\n".join(lines)
+
+
+def _values(scores: dict[str, dict[str, float]], kind: str, measure: str) -> np.ndarray:
+    """(titles, seeds) of all titles scored; NaN where not measured."""
+    titles = sorted({(key.split("/")[0], key.split("/", 3)[2]) for key in scores})
+    seeds = sorted({key.split("/")[1] for key in scores})
+    return np.array(
+        [
+            [scores.get(f"{corpus}/{seed}/{title}/{kind}", {}).get(measure, np.nan) for seed in seeds]
+            for corpus, title in titles
+        ]
+    )
+
+
+def _mean(values: np.ndarray) -> str:
+    from mfc.metrics import bootstrap_interval
+
+    measured = values[~np.isnan(values).all(axis=1)]
+    if not len(measured):
+        return "–"
+    mean, low, high = bootstrap_interval(measured)
+    return f"{mean:.3f} ({low:.3f}–{high:.3f})" if low >= 0 else f"{mean:+.3f} ({low:+.3f} … {high:+.3f})"
 
 
 def main() -> None:

@@ -1,0 +1,208 @@
+"""Why adaptation gains what it gains: the demo's adaptation with one thing changed at a time.
+
+``python -m benchmarks.causes WORK`` goes on from the corpora and encoders of
+``python -m benchmarks.synthetic --difficulty WORK``. Only validation titles are read: those of the demo, and
+some as long as Manga109's, drawn for this (the preset ``manga109``, full-size pages). Labels are used to take
+wrong pairs out, which no real adaptation could do: it shows what perfect pairs would bring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mfc.adaptation import find_constraints, plan_adaptation
+from mfc.clustering import kmeans
+from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
+from mfc.constraints import Constraints, nearest_neighbours
+from mfc.corpus.synthetic.presets import PRESETS
+from mfc.corpus.synthetic.story import write_story
+from mfc.corpus.synthetic.write import ANNOTATIONS, PAGES_A_TASK, annotation, draw_task, splits_of, titles_of
+from mfc.device import pick_compute
+from mfc.encoder import load_encoder
+from mfc.evaluation import HEAD_FACES, TitleScore, TitleView, score_title
+from mfc.faces import FaceStore, select
+from mfc.files import write_json, write_text
+from mfc.log import Log, PrintLog, progress
+from mfc.metrics import bootstrap_interval, clustering_metrics, constraint_quality
+from mfc.stages import preprocess, pretrain, synthesize
+from mfc.training import fit
+
+Change = Callable[[Constraints, np.ndarray], Constraints]
+"""(constraints, labels (n,)) → other constraints."""
+MEASURES = ("accuracy", "nmi", "frequent accuracy", "frequent nmi", "window", "anywhere", "must-links right")
+"""Of a score: as the protocol has it; of characters with ten faces alone, K of them; nearest neighbours."""
+
+
+def as_found(constraints: Constraints, labels: np.ndarray) -> Constraints:
+    del labels
+    return constraints
+
+
+def true_pairs(constraints: Constraints, labels: np.ndarray) -> Constraints:
+    """Without the pairs that are wrong."""
+    must, cannot = constraints.must_link, constraints.cannot_link
+    must = must[labels[must[:, 0]] == labels[must[:, 1]]]
+    cannot = cannot[labels[cannot[:, 0]] != labels[cannot[:, 1]]]
+    return Constraints(constraints.n, must, cannot)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The demo's adaptation, changed."""
+
+    name: str
+    times: int
+    """How many times the demo's epochs."""
+    change: Change
+
+
+VARIANTS = (
+    Variant("as in the demo", 1, as_found),
+    Variant("true pairs only", 1, true_pairs),
+    Variant("four times the epochs", 4, as_found),
+    Variant("four times the epochs, true pairs only", 4, true_pairs),
+)
+
+
+def draw_long(root: Path, seed: int, count: int) -> Path:
+    """Draw the first ``count`` validation titles of the preset ``manga109`` as a corpus of their own."""
+    preset = PRESETS["manga109"]
+    titles = titles_of(preset, seed)
+    chosen = splits_of(preset, titles)["val"][:count]
+    for title in chosen:
+        number = titles.index(title)
+        story = write_story(title, preset, seed, number)
+        write_text(root / ANNOTATIONS / f"{title}.xml", annotation(story, number, seed, preset))
+        (root / "images" / title).mkdir(parents=True, exist_ok=True)
+        for first in progress(range(0, len(story.pages), PAGES_A_TASK), label=f"drawing {title}"):
+            draw_task(root, preset, seed, titles, (number, first))
+    write_text(root / "books.txt", "".join(f"{title}\n" for title in chosen))
+    write_json(root / "splits.json", {"train": [], "val": chosen, "test": []})
+    return root
+
+
+def measure(score: TitleScore, view: TitleView, n_init: int) -> dict[str, float]:
+    """Accuracy and NMI, the same among frequent characters alone, and precision of nearest neighbours."""
+    result = {name: score.metrics[name] for name in ("accuracy", "nmi")}
+    labels, features = view.plain.labels, score.features[score.named]
+    frequent = np.bincount(labels)[labels] >= HEAD_FACES
+    if frequent.any():
+        truth = labels[frequent]
+        found = kmeans(features[frequent], len(np.unique(truth)), n_init=n_init, seed=score.seed).labels
+        scored = dict(clustering_metrics(truth, found))
+        result |= {"frequent accuracy": scored["accuracy"], "frequent nmi": scored["nmi"]}
+    pages, everyone = view.with_others.faces["page_index"].to_numpy(), view.with_others.labels
+    for name, reach in (("window", 1), ("anywhere", -1)):
+        i, j, _ = nearest_neighbours(score.features, pages, page_range=reach)
+        result[name] = float((everyone[i] == everyone[j]).mean())
+    return result
+
+
+def study(
+    store: FaceStore,
+    model: Path,
+    title: str,
+    config: Finetune,
+    evaluation: Evaluate,
+    scores: dict[str, dict[str, float]],
+    key: str,
+    out: Path,
+    log: Log,
+) -> None:
+    """Score ``title`` before adaptation and after each variant of it, into ``scores``."""
+    compute = pick_compute(config.device, config.precision)
+    view, selection = TitleView.of(store, title), select(store, [title], others=True)
+    n_init, batch_size = evaluation.n_init, evaluation.batch_size
+    if f"{key}/before" not in scores:
+        encoder = load_encoder(model, compute.device)
+        score = score_title(encoder, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
+        scores[f"{key}/before"] = measure(score, view, n_init)
+    for variant in VARIANTS:
+        if f"{key}/{variant.name}" in scores:
+            continue
+        encoder = load_encoder(model, compute.device)
+        found = find_constraints(config, store, encoder, selection, compute)
+        pairs = variant.change(found, selection.labels)
+        longer = dataclasses.replace(config, epochs=config.epochs * variant.times)
+        job = plan_adaptation(
+            longer, store, model, encoder, title, 0, out / variant.name, selection, pairs, lambda *_: {}
+        )
+        adapted = fit(encoder, job.task, job.plan, compute, job.folder, log)
+        score = score_title(adapted, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
+        quality = dict(constraint_quality(pairs.must_link, pairs.cannot_link, selection.labels))
+        right = {"must-links right": quality.get("must_link_precision", np.nan)}
+        scores[f"{key}/{variant.name}"] = measure(score, view, n_init) | right
+
+
+def table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """A table a kind of title: means over titles with a 95 % bootstrap interval, and the gain of accuracy."""
+    lines = []
+    kinds = sorted({key.split("/", 1)[0] for key in scores})
+    for kind in kinds:
+        titles = sorted({key.rsplit("/", 1)[0] for key in scores if key.startswith(f"{kind}/")})
+        lines += [f"{kind}: {len(titles)} titles", "", f"| | {' | '.join(MEASURES)} | gain in NMI |"]
+        lines.append("|---" * (len(MEASURES) + 2) + "|")
+        for name in ("before", *(variant.name for variant in VARIANTS)):
+            rows = [scores[f"{title}/{name}"] for title in titles if f"{title}/{name}" in scores]
+            if len(rows) < len(titles):
+                continue
+            cells = []
+            for measured in MEASURES:
+                values = np.array([[row.get(measured, np.nan)] for row in rows])
+                cells.append("–" if np.isnan(values).all() else _interval(values))
+            gains = np.array(
+                [
+                    [row["nmi"] - scores[f"{title}/before"]["nmi"]]
+                    for row, title in zip(rows, titles, strict=True)
+                ]
+            )
+            lines.append(f"| {name} | {' | '.join(cells)} | {_interval(gains)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _interval(values: np.ndarray) -> str:
+    mean, low, high = bootstrap_interval(values)
+    return f"{mean:.3f} ({low:.3f}–{high:.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.causes", description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--corpus_seeds", type=int, default=1)
+    parser.add_argument("--long", type=int, default=3, help="long titles a corpus seed")
+    parser.add_argument("--experiment", default="demo")
+    options = parser.parse_args()
+    log, stages = PrintLog(), load_experiment(options.experiment)
+
+    def built(kind, stage, **more):  # type: ignore[no-untyped-def]
+        return build(kind, {**stages.stage(stage), **more}, source=options.experiment)
+
+    evaluation = built(Evaluate, "evaluate")
+    tuning = built(Finetune, "finetune", eval_every=0, checkpoint_every=10**6, figures=False)
+    path = options.work / "causes.json"
+    scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    for seed in range(options.corpus_seeds):
+        folder = options.work / f"corpus-{seed}"
+        root = synthesize.run(Synthesize(seed=seed), folder / "corpus", log)
+        cutting = built(Preprocess, "preprocess")
+        store = preprocess.run(cutting, root, folder / "faces", log)
+        model = pretrain.run(built(Pretrain, "pretrain", eval_every=0), store, folder / "pretrain", log)
+        drawn = draw_long(folder / "long", seed, options.long)
+        long = preprocess.run(cutting, drawn, folder / "long-faces", log)
+        for kind, source in (("demo", store), ("long", long)):
+            for title in source.titles("val"):
+                key = f"{kind}/{seed}-{title}"
+                study(source, model, title, tuning, evaluation, scores, key, folder / "causes", log)
+                write_json(path, scores)
+        print(table(scores), flush=True)
+
+
+if __name__ == "__main__":
+    main()
