@@ -52,7 +52,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from mfc.errors import UserError
 from mfc.log import PrintLog
@@ -1004,6 +1004,8 @@ def register_encoder(
         # Without a name in it, the column is accepted as DataFrame, list and array alike.
         inputs=Schema([ColSpec(DataType.string)]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
+        # Texts: "auto" or a number, and boxes of several pages, fit no other type of param.
+        params=ParamSchema([ParamSpec(name, DataType.string, "") for name in ("boxes", "n_clusters")]),
     )
 
     def log() -> Any:
@@ -1115,7 +1117,7 @@ def _package_copy(scratch: Path) -> Path:
 
 def _serving_requirements() -> list[str]:
     """Exact versions of what serving needs; left to itself, MLflow loads the model to find out (seconds)."""
-    needed = ["mlflow", "numpy", "pandas", "pillow", "safetensors", "torch", "torchvision"]
+    needed = ["mlflow", "numpy", "pandas", "pillow", "safetensors", "scipy", "torch", "torchvision"]
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]
 
 

@@ -14,7 +14,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import numpy as np
@@ -190,6 +190,80 @@ def test_a_bad_image_is_named_in_one_line(model: Any, image: Any, words: str) ->
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+PAGE_BOXES = [[10, 20, 50, 80], [100, 5, 160, 65], [150, 90, 300, 300]]
+"""The last one sticks out of the page of 200 × 150 pixels."""
+
+
+def test_faces_of_a_page_are_cut_as_preprocess_cuts_them(model: Any, encoder: Encoder) -> None:
+    """Each box grows by half its side, is clipped to the page, and gives the embedding of what it cuts."""
+    page, other = picture(3, 200, 150), picture(4, 90, 80)
+    cuts = [page.crop(box) for box in [(0, 0, 70, 110), (70, 0, 190, 95), (75, 0, 200, 150)]]
+    cuts.append(other.crop((0, 0, 60, 60)))
+    params = {"boxes": json.dumps([PAGE_BOXES, [], [[0, 0, 40, 40]]])}
+    found = model.predict([text(page), text(picture(9)), text(other)], params=params)
+    np.testing.assert_allclose(found, [by_hand(encoder, cut) for cut in cuts], atol=2e-5)
+
+
+def test_clusters_instead_of_embeddings(model: Any) -> None:
+    """A number of clusters, numbered by their first face; the partition is that of scikit-learn's linkage."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    images = [text(picture(i // 3, 60 + i, 60)) for i in (0, 3, 1, 4, 6, 2, 7, 5)]
+    for k in ("1", "3", "8"):
+        found = model.predict(images, params={"n_clusters": k})
+        assert found.dtype == np.int64
+        reference = AgglomerativeClustering(int(k), metric="cosine", linkage="average")
+        expected = reference.fit_predict(model.predict(images))
+        _, first, inverse = np.unique(expected, return_index=True, return_inverse=True)
+        np.testing.assert_array_equal(found, np.argsort(np.argsort(first))[inverse])
+    assert model.predict(pd.DataFrame({"image": pd.Series([], dtype=str)}), params={"boxes": "[]"}).size == 0
+
+
+def test_auto_uses_the_cut_that_was_learnt(home: Path, encoder: Encoder, tmp_path: Path) -> None:
+    """The registered calibration decides: cut at 0 keeps all apart, at 2 joins all."""
+    from mfc.serving import FaceEncoder
+
+    class Context:
+        artifacts: ClassVar = {"encoder": str(tmp_path)}
+
+    images = [text(picture(i)) for i in range(4)]
+    save_encoder(encoder, tmp_path)
+    for cut, expected in ((0.0, [0, 1, 2, 3]), (2.0, [0, 0, 0, 0])):
+        (tmp_path / "calibration.json").write_text(json.dumps({"threshold": cut}))
+        loaded = FaceEncoder()
+        loaded.load_context(Context())
+        assert loaded.predict(None, images, {"n_clusters": "auto"}).tolist() == expected
+
+
+BAD_PARAMS = [
+    ({"n_clusters": "auto"}, "n_clusters: this encoder was not calibrated"),
+    ({"n_clusters": "0"}, "n_clusters: '0' is neither auto nor a whole number"),
+    ({"n_clusters": "2.5"}, "n_clusters: '2.5' is neither auto nor a whole number"),
+    ({"n_clusters": "3"}, "n_clusters: 3 is more than the 2 faces given"),
+    ({"boxes": "[[1, 2"}, "boxes: not JSON of a list per image"),
+    ({"boxes": "[" * 100_000}, "boxes: not JSON of a list per image"),
+    ({"boxes": "[[[1, 2, 3]], []]"}, "boxes: not JSON of a list per image"),
+    ({"boxes": "[[[5, 2, 3, 4]], []]"}, "boxes: not JSON of a list per image"),
+    ({"boxes": '[["1234"], []]'}, "boxes: not JSON of a list per image"),
+    ({"boxes": "[[[0, 0, true, 9]], []]"}, "boxes: not JSON of a list per image"),
+    ({"boxes": "[[[0, 0, 5, 5]]]"}, "boxes: 1 lists for 2 images"),
+    (
+        {"boxes": "[[], [[70, 0, 80, 9]]]"},
+        "image 1: box 0, [70, 0, 80, 9], lies outside of the page of 70x90",
+    ),
+]
+
+
+@pytest.mark.parametrize(("params", "words"), BAD_PARAMS)
+def test_bad_params_are_named_in_one_line(model: Any, params: dict[str, str], words: str) -> None:
+    """What is wrong with which param."""
+    with pytest.raises(MlflowException) as caught:
+        model.predict([text(picture(0)), text(picture(1))], params=params)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
 def test_it_loads_in_another_folder_without_the_repository(
     home: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -280,6 +354,21 @@ def test_all_forms_of_a_request_are_answered(
     assert status == 200, answer
     expected = by_hand(encoder, picture(9))
     np.testing.assert_allclose(answer["predictions"], [expected, expected], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_page_is_clustered_over_http(served: str, model: Any) -> None:
+    """Boxes and number of clusters travel as params; the answer is that of the loaded model."""
+    params = {"boxes": json.dumps([PAGE_BOXES]), "n_clusters": "2"}
+    page = text(picture(3, 200, 150))
+    status, answer = call(served, {"inputs": [page], "params": params})
+    assert status == 200, answer
+    assert answer["predictions"] == model.predict([page], params=params).tolist()
+    status, answer = call(served, {"inputs": [page], "params": {"n_clusters": "many"}})
+    assert (status, answer["message"]) == (
+        400,
+        "n_clusters: 'many' is neither auto nor a whole number of at least 1",
+    )
 
 
 @pytest.mark.slow
