@@ -32,6 +32,7 @@ from PIL import Image
 from mfc import tracking
 from mfc.encoder import EncoderConfig, load_encoder, new_encoder, save_encoder
 from mfc.errors import UserError
+from mfc.tracking.registry import base64_png
 from tests.mlflow_server import TrackingServer, clean_environment, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -716,7 +717,7 @@ def test_the_example_of_a_model_shows_artwork_only_on_this_machine(
             )
         model = mlflow.pyfunc.load_model("models:/mfc-face-encoder@pretrained")
         examples[where] = model.input_example["image"][0]
-    assert examples["local"] == tracking._base64_png(crops[0])
+    assert examples["local"] == base64_png(crops[0])
     assert examples["remote"] != examples["local"]
 
 

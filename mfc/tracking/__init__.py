@@ -1,0 +1,50 @@
+"""The edge to MLflow: the only importer of it (`mfc.serving` beside it is what MLflow itself loads).
+
+Everything that a run logs goes through a spool on disk (`mfc.spool`): a stage never waits for the server, and
+neither an outage nor `kill -9` loses a number. Only three things wait for the server themselves: opening a
+run, opening a child run, and the model registry; they try again for `patience()` seconds.
+"""
+
+import os
+
+# Read when mlflow is imported, so they come first; a user's own settings win.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
+from mfc.tracking.delivery import replay, spool_root
+from mfc.tracking.names import (
+    CHAMPION_ALIAS,
+    PRETRAINED_ALIAS,
+    REGISTERED_MODEL,
+    alias_for_title,
+    safe_key,
+    safe_path,
+)
+from mfc.tracking.registry import ENCODER_FILES, fetch_encoder, register_encoder
+from mfc.tracking.run import STAND_IN_MARK, Run, code_version, open_run
+from mfc.tracking.search import child_metrics, find_runs
+from mfc.tracking.store import connect, patience
+
+__all__ = [
+    "CHAMPION_ALIAS",
+    "ENCODER_FILES",
+    "PRETRAINED_ALIAS",
+    "REGISTERED_MODEL",
+    "STAND_IN_MARK",
+    "Run",
+    "alias_for_title",
+    "child_metrics",
+    "code_version",
+    "connect",
+    "fetch_encoder",
+    "find_runs",
+    "open_run",
+    "patience",
+    "register_encoder",
+    "replay",
+    "safe_key",
+    "safe_path",
+    "spool_root",
+]

@@ -1,0 +1,209 @@
+"""The model registry: encoders logged, registered, fetched, promoted."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from mfc.errors import UserError
+from mfc.tracking.names import REGISTERED_MODEL, alias_for_title, clean_tags
+from mfc.tracking.run import Run
+from mfc.tracking.store import connect, first_line, insist
+
+EXAMPLE_SIDE = 64
+"""Side of the example images stored with a registered model, pixels."""
+ENCODER_FILES = ("encoder.safetensors", "encoder.json")
+MORE_ENCODER_FILES = ("calibration.json",)
+"""What goes with an encoder when it is there."""
+_PACKAGE = Path(__file__).parent.parent
+
+
+def register_encoder(
+    run: Run,
+    folder: Path,
+    *,
+    alias: str,
+    tags: Mapping[str, Any] | None = None,
+    description: str = "",
+    example: np.ndarray | None = None,
+) -> int:
+    """Log the encoder in ``folder`` as a servable model and register it; returns the version.
+
+    ``example``: crops (n, S, S, C) uint8, shown in the UI as an example of the input. They are comic
+    artwork, so a plain grey ramp takes their place where pictures are not to be logged.
+
+    Raises:
+        UserError: when the server is away for longer than `patience`.
+    """
+    run.flush()
+    client = MlflowClient(run._uri)
+    if example is None or not run.artwork_allowed:
+        ramp = np.linspace(0, 255, EXAMPLE_SIDE).astype(np.uint8)
+        example = np.stack([np.tile(ramp, (EXAMPLE_SIDE, 1)), np.tile(ramp, (EXAMPLE_SIDE, 1)).T])
+    dim = _feature_dim(folder)
+    signature = ModelSignature(
+        # Without a name in it, the column is accepted as DataFrame, list and array alike.
+        inputs=Schema([ColSpec(DataType.string)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
+        # Texts: "auto" or a number, and boxes of several pages, fit no other type of param.
+        params=ParamSchema([ParamSpec(name, DataType.string, "") for name in ("boxes", "n_clusters")]),
+    )
+
+    def log() -> Any:
+        with tempfile.TemporaryDirectory() as scratch:
+            encoder = Path(scratch) / "encoder"
+            encoder.mkdir()
+            for name in (*ENCODER_FILES, *MORE_ENCODER_FILES):
+                if name in ENCODER_FILES or (folder / name).is_file():
+                    shutil.copyfile(folder / name, encoder / name)
+            with warnings.catch_warnings(), _quiet_mlflow():
+                warnings.simplefilter("ignore")
+                return Model.log(
+                    artifact_path=None,
+                    name="encoder",
+                    flavor=mlflow.pyfunc,
+                    run_id=run.id,
+                    python_model=str(_PACKAGE / "serving.py"),
+                    artifacts={"encoder": str(encoder)},
+                    code_paths=[str(_package_copy(Path(scratch)))],
+                    pip_requirements=_serving_requirements(),
+                    signature=signature,
+                    input_example=pd.DataFrame({"image": [base64_png(image) for image in example[:2]]}),
+                )
+
+    info = insist(log, doing="logging the model", say=run.say)
+    version = insist(
+        lambda: _new_version(client, info.model_id, run.id, tags or {}, description),
+        doing="registering the model",
+        say=run.say,
+    )
+    insist(
+        lambda: client.set_registered_model_alias(REGISTERED_MODEL, alias, str(version)),
+        doing=f"setting the alias {alias!r}",
+        say=run.say,
+    )
+    return version
+
+
+def _new_version(
+    client: MlflowClient, model_id: str, run_id: str, tags: Mapping[str, Any], description: str
+) -> int:
+    try:
+        client.create_registered_model(
+            REGISTERED_MODEL, description="Embeds drawn faces: image in, vector of length 1 out."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(
+        REGISTERED_MODEL,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        tags={**clean_tags(tags), "run": run_id},
+        description=description or None,
+        model_id=model_id,
+    )
+    link = [{"name": REGISTERED_MODEL, "version": made.version}]
+    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(link)})
+    return int(made.version)
+
+
+def fetch_encoder(uri: str, into: Path) -> Path:
+    """Download the encoder of a registered model (``models:/NAME@ALIAS`` or ``…/VERSION``) into a folder.
+
+    A title may stand where its alias belongs. ``into`` appears whole or not at all; an older one is replaced.
+
+    Raises:
+        UserError: when the registry has no such model or the server does not answer.
+    """
+    connect()
+    match = re.fullmatch(r"models:/(?P<name>[^@]+)@(?P<alias>.+)", uri)
+    exact = f"models:/{match['name']}@{_known_alias(match['alias'])}" if match else uri.rstrip("/")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch-") as scratch:
+        try:
+            with _quiet_mlflow():
+                got = Path(
+                    mlflow.artifacts.download_artifacts(f"{exact}/artifacts/encoder", dst_path=scratch)
+                )
+        except Exception as error:
+            raise UserError(
+                f"{uri}: no model registered there ({first_line(error)}); register one with `mfc pretrain`, "
+                "or give --model a folder with an encoder"
+            ) from None
+        missing = [name for name in ENCODER_FILES if not (got / name).is_file()]
+        if missing:
+            raise UserError(f"{uri}: has no {missing[0]}, so it is no model of mfc; give another --model")
+        shutil.rmtree(into, ignore_errors=True)
+        got.rename(into)
+    return into
+
+
+def _known_alias(alias: str) -> str:
+    return alias if re.fullmatch(r"[\w-]+", alias) else alias_for_title(alias)
+
+
+def _feature_dim(folder: Path) -> int:
+    backbone = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["backbone"]
+    return 512 if backbone in ("resnet18", "resnet34") else 2048
+
+
+def _package_copy(scratch: Path) -> Path:
+    """The package without caches, for the model to carry along."""
+    target = scratch / "code" / "mfc"
+    if not target.exists():
+        shutil.copytree(_PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return target
+
+
+def _serving_requirements() -> list[str]:
+    """Exact versions of what serving needs; left to itself, MLflow loads the model to find out (seconds)."""
+    needed = ["mlflow", "numpy", "pandas", "pillow", "safetensors", "scipy", "torch", "torchvision"]
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]
+
+
+def base64_png(image: np.ndarray) -> str:
+    from PIL import Image
+
+    picture = Image.fromarray(image.squeeze()).resize((EXAMPLE_SIDE, EXAMPLE_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@contextlib.contextmanager
+def _quiet_mlflow() -> Iterator[None]:
+    """Without MLflow's hints and progress bars on the terminal."""
+    before = os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if before is None:
+            del os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"]
+        else:
+            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = before
