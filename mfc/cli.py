@@ -17,7 +17,7 @@ from mfc.config import STAGES, ImportCheckpoint, Where, build, convert
 from mfc.errors import UserError
 
 if TYPE_CHECKING:
-    from mfc.pipeline import Session
+    from mfc.session import Session
     from mfc.tracking import Run
 
 
@@ -99,8 +99,9 @@ def main() -> None:
     """Cluster the faces of manga characters, and track every step in MLflow.
 
     The pipeline, in order: synthesize, preprocess, statistics, pretrain, evaluate, finetune, report;
-    `main` runs all of it from an experiment file. `cluster` is for a comic without labels. Values come from
-    the command line, then the environment, then the experiment file, then the defaults shown.
+    `main` runs all of it from an experiment file. `cluster` is for a comic without labels, `promote` chooses
+    among registered encoders. Values come from the command line, then the environment, then the experiment
+    file, then the defaults shown.
     """
 
 
@@ -111,7 +112,7 @@ def _explicit(ctx: click.Context) -> dict[str, Any]:
 
 
 def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Session:
-    from mfc.pipeline import open_session
+    from mfc.session import open_session
 
     values = {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}
     return open_session(
@@ -122,7 +123,7 @@ def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Sess
 def _run(session: Session, stage: str, body: Callable[[Session, Run], Any]) -> Any:
     """Open the MLflow run of a command and call its body inside."""
     from mfc import tracking
-    from mfc.pipeline import run_name, stage_params
+    from mfc.session import run_name, stage_params
 
     stages = [stage] if stage in STAGES else list(STAGES)
     params = {key: value for name in stages for key, value in stage_params(session, name).items()}
@@ -214,6 +215,13 @@ def report(session: Session, run: Run) -> None:
 
     comparing = bool(session.config(Report).compare)
     click.echo(pipeline.compare(session, run) if comparing else pipeline.report(session, run).markdown)
+
+
+@stage_command("promote")
+def promote(session: Session, run: Run) -> None:
+    from mfc import pipeline
+
+    click.echo(pipeline.promote(session, run))
 
 
 def _all_options(function: Callable[..., Any]) -> Callable[..., Any]:

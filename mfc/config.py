@@ -255,6 +255,24 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Promote:
+    """Make a registered encoder the champion, if it clusters the same titles better."""
+
+    store: str = option("", "Folder of the face store. Empty: <work_dir>/<experiment>/faces.")
+    candidate: str = option(
+        "", "models:/… URI of the encoder to promote. Empty: models:/mfc-face-encoder@pretrained."
+    )
+    metric: str = option(
+        "val/ami",
+        "SPLIT/NAME by which to choose. Choosing by test titles makes later figures on them too good.",
+    )
+    min_gain: float = option(
+        0.0, "The interval of the mean paired difference must lie wholly above this.", minimum=0
+    )
+    seeds: str = option("0", "Seeds of the restarts, comma-separated.")
+
+
+@dataclass(frozen=True)
 class ImportCheckpoint:
     """Take a torchvision state_dict, e.g. the published model.pth, as the pre-trained encoder."""
 
@@ -273,6 +291,7 @@ STAGES: Mapping[str, type] = types.MappingProxyType(
         "finetune": Finetune,
         "cluster": Cluster,
         "report": Report,
+        "promote": Promote,
     }
 )
 

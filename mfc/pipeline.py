@@ -6,33 +6,27 @@ import contextlib
 import dataclasses
 import functools
 import json
-import re
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mfc.config import (
     STAGES,
     Cluster,
     Evaluate,
-    Experiment,
     Finetune,
     ImportCheckpoint,
-    Paths,
     Preprocess,
     Pretrain,
+    Promote,
     Report,
     Synthesize,
-    Where,
-    build,
-    load_experiment,
     parse_seeds,
 )
 from mfc.errors import UserError
 from mfc.files import file_digest, replacing, value_digest, write_json, write_text
+from mfc.session import Session, command_of, describe, describe_command, escaped, stage_params
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +41,6 @@ if TYPE_CHECKING:
     from mfc.stages.report import Summary
     from mfc.tracking import Run
 
-C = TypeVar("C")
-
 Row = dict[str, Any]
 """Title, seed and metrics of one scored title."""
 
@@ -62,62 +54,12 @@ CURRENT = "current.json"
 """Beside the pre-trained encoders: which one was made last."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """One call of the command line: the experiment, its folders, and what the person typed on top."""
-
-    where: Where
-    experiment: Experiment
-    typed: Mapping[str, Mapping[str, Any]]
-    """Stage → values given on the command line or in the environment."""
-
-    @property
-    def paths(self) -> Paths:
-        return Paths(Path(self.where.work_dir).resolve(), self.experiment.name)
-
-    def config(self, kind: type[C]) -> C:
-        """The configuration of a stage: defaults, then the experiment file, then what was typed."""
-        name = kind.__name__.lower()
-        values = {**self.experiment.stage(name), **self.typed.get(name, {})}
-        return build(kind, values, source=f"{name} ({self.experiment.name})")
-
-    @property
-    def is_synthetic(self) -> bool:
-        return not self.where.manga109_root and "synthesize" in self.experiment.sections
-
-
-def open_session(where: Where, typed: Mapping[str, Mapping[str, Any]], say: Callable[[str], None]) -> Session:
-    """Choose the experiment: the one named, else `paper` when its data are there, else the demo.
-
-    Raises:
-        UserError: for an experiment that is not known or not valid.
-    """
-    name = where.experiment
-    has_store = any("store" in values for values in typed.values())
-    if not name and (where.manga109_root or has_store or _store_of(where, "paper").is_file()):
-        name = "paper"
-    elif not name:
-        name = "demo"
-        say(
-            "No Manga109 (--manga109_root or MANGA109_ROOT) and no face store found: using the demo "
-            "experiment (experiments/demo.yaml), a synthetic corpus."
-        )
-    session = Session(where, load_experiment(name), typed)
-    for kind in STAGES.values():
-        session.config(kind)
-    return session
-
-
-def _store_of(where: Where, experiment: str) -> Path:
-    return Paths(Path(where.work_dir), experiment).store / "store.json"
-
-
 def synthesize(session: Session, run: Run) -> Path:
     from mfc.stages import synthesize as stage
 
     config = session.config(Synthesize)
     out = Path(config.out) if config.out else session.paths.corpus
-    _describe(session, run, "synthesize", f"Draws a synthetic corpus (preset {config.preset}).")
+    describe(session, run, "synthesize", f"Draws a synthetic corpus (preset {config.preset}).")
     return stage.run(config, out, run, session.where.overwrite)
 
 
@@ -130,7 +72,7 @@ def preprocess(session: Session, run: Run) -> FaceStore:
     )
     _log_dataset(run, store, "preprocess")
     run.tags({"corpus": store.fingerprint})
-    _describe(session, run, "preprocess", "Cuts the faces of a corpus into a face store.", _data(store))
+    describe(session, run, "preprocess", "Cuts the faces of a corpus into a face store.", _data(store))
     return store
 
 
@@ -138,23 +80,26 @@ def statistics(session: Session, run: Run) -> pd.DataFrame:
     from mfc.stages import statistics as stage
 
     store = _store(session, run)
-    _describe(session, run, "statistics", "Counts faces and characters per title and split.", _data(store))
+    describe(session, run, "statistics", "Counts faces and characters per title and split.", _data(store))
     return stage.run(store, run)
 
 
 def pretrain(session: Session, run: Run) -> Path:
     from mfc.stages import pretrain as stage
+    from mfc.training import last_validation
 
     config = session.config(Pretrain)
     store = _store(session, run, config.store)
     _log_dataset(run, store, "training")
     run.tags({"recipe": "none", "seed": str(config.seed), "corpus": store.fingerprint})
     about = "Pre-trained on the characters of the train titles."
-    _describe(session, run, "pretrain", about, _data(store, titles=store.titles("train")))
+    describe(session, run, "pretrain", about, _data(store, titles=store.titles("train")))
     folder = stage.run(config, store, session.paths.pretrained, run)
     with contextlib.suppress(UserError):  # without validation titles, `cluster` will say what it lacks
         _calibrate(store, folder, config, run)
-    _adopt(session, run, folder, about, config.register, {"corpus": store.fingerprint}, store.crops[:2])
+    tags = {name: f"{value:.6f}" for name, value in last_validation(folder).items()}
+    tags |= {"corpus": store.fingerprint}
+    _adopt(session, run, folder, about, config.register, tags, store.crops[:2])
     return folder
 
 
@@ -271,7 +216,7 @@ def cluster(session: Session, run: Run) -> str:
     run.tags({"title": title, "seed": str(config.seed)})
     result = f"**{found['clusters']}** clusters, {found['singletons']} of them a single face"
     data = f"{found['faces']:,} faces"
-    _describe(session, run, "cluster", f"The cast of {_escaped(title)}, without labels.", data, result)
+    describe(session, run, "cluster", f"The cast of {escaped(title)}, without labels.", data, result)
     return str(out)
 
 
@@ -284,15 +229,16 @@ def _adaptation(session: Session, config: Cluster) -> Finetune:
 
 
 def _model_for_anybody(session: Session, run: Run, given: str) -> Path:
-    """`_model`, and before it would be trained or refused: the pre-trained one of the registry."""
+    """`_model`, but the registry's champion or pre-trained one before it would be trained or refused."""
     from mfc import tracking
 
     if not given and not (session.paths.pretrained / CURRENT).is_file():
-        uri = f"models:/{tracking.REGISTERED_MODEL}@{tracking.PRETRAINED_ALIAS}"
-        with contextlib.suppress(UserError):
-            found = _model(session, run, uri)
-            run.say(f"cluster: this experiment has no pre-trained encoder; using {uri}")
-            return found
+        for alias in (tracking.CHAMPION_ALIAS, tracking.PRETRAINED_ALIAS):
+            uri = f"models:/{tracking.REGISTERED_MODEL}@{alias}"
+            with contextlib.suppress(UserError):
+                found = _model(session, run, uri)
+                run.say(f"cluster: this experiment has no pre-trained encoder; using {uri}")
+                return found
     return _model(session, run, given)
 
 
@@ -312,6 +258,80 @@ def _calibration(
             "NUMBER, --threshold 0.4 or the like, --method silhouette, or an --experiment with faces"
         )
     return calibrate(encoder, model, open_store(session.paths.store), config.batch_size, compute, run)
+
+
+def promote(session: Session, run: Run) -> str:
+    """Make a registered encoder the champion if it is better on a split's titles; returns the verdict."""
+    from mfc import tracking
+    from mfc.stages import promote as stage
+
+    config = session.config(Promote)
+    split, metric = stage.metric_of(config)
+    model = f"models:/{tracking.REGISTERED_MODEL}"
+    uri = config.candidate or f"{model}@{tracking.PRETRAINED_ALIAS}"
+    candidate = tracking.find_version(uri)
+    if candidate is None:
+        raise UserError(f"{uri}: no encoder is registered under this alias; run `mfc pretrain` first")
+    champion = tracking.find_version(f"{model}@{tracking.CHAMPION_ALIAS}")
+    what = f"May version {candidate} of `{tracking.REGISTERED_MODEL}` take the champion's place?"
+    if champion is None or champion == candidate:
+        if champion is None:
+            tracking.promote_version(candidate, {"promoted_by": "being the first"}, run.say)
+        result = f"version {candidate} is {'now the first' if champion is None else 'already the'} champion"
+        run.tags({"promoted": str(champion is None).lower()})
+        describe(session, run, "promote", what, result=result)
+        return result
+    if split == "test":
+        run.say("promote: a champion chosen by test titles makes later figures on these titles too good")
+    store = _store(session, run, config.store)
+    titles = store.titles(split)
+    old, new = (
+        _titles_by_seeds(_scores_of_version(session, run, store, f"{model}/{version}"), metric, titles)
+        for version in (champion, candidate)
+    )
+    verdict = stage.decide(config, session.config(Report), titles, old, new, run)
+    if verdict.better:
+        by = {"promoted_by": verdict.sentence, "promoted_over": champion}
+        tracking.promote_version(candidate, by, run.say)
+    takes = "takes" if verdict.better else "does not take"
+    result = f"version {candidate} {takes} the place of version {champion}: {verdict.sentence}"
+    run.tags({"promoted": str(verdict.better).lower(), "corpus": store.fingerprint})
+    run.text("promotion.md", verdict.markdown)
+    data = _data(store, titles)
+    describe(session, run, "promote", what, data, f"{result}\n\n{verdict.markdown}")
+    return f"{verdict.markdown}\n{result}"
+
+
+def _scores_of_version(session: Session, run: Run, store: FaceStore, uri: str) -> list[TitleScore]:
+    """Score every title of the split that `promote` chooses by, each in a child run."""
+    from mfc.encoder import load_encoder
+    from mfc.stages import evaluate as stage
+
+    config = session.config(Promote)
+    values = {"split": config.metric.partition("/")[0], "seeds": config.seeds, "model": uri}
+    asked = dataclasses.replace(session, typed={**session.typed, "evaluate": values})
+    evaluation = asked.config(Evaluate)
+    encoder = load_encoder(_model(session, run, uri))
+    version = uri.rpartition("/")[2]
+    scores: list[TitleScore] = []
+    for title in _titles(store, evaluation):
+        for seed in parse_seeds(config.seeds):
+            tags = {"title": title, "split": evaluation.split, "recipe": "none", "seed": str(seed)}
+            tags |= {"corpus": store.fingerprint, "model_version": version}
+            name = f"evaluate v{version} {title}"
+            params = stage_params(asked, "evaluate")
+            with run.child(name, stage="evaluate", tags=tags, params=params) as child:
+                scores.append(stage.run(evaluation, store, encoder, title, seed, child))
+                _describe_score(asked, child, store, evaluation, scores[-1])
+    return scores
+
+
+def _titles_by_seeds(scores: list[TitleScore], metric: str, titles: list[str]) -> np.ndarray:
+    """(titles, seeds) float64 of one metric; NaN where it is undefined."""
+    import numpy as np
+
+    values = [[s.metrics.get(metric, np.nan) for s in scores if s.title == title] for title in titles]
+    return np.array(values, np.float64)
 
 
 def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
@@ -334,7 +354,7 @@ def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
     how = adapted if config.adapt else None
     markdown = auto_k.evaluate(config, session.config(Report), store, encoder, calibration, how, compute, run)
     what = f"How well the number of characters is found on the {config.evaluate} titles."
-    _describe(session, run, "cluster", what, _data(store, store.titles(config.evaluate)), "\n\n" + markdown)
+    describe(session, run, "cluster", what, _data(store, store.titles(config.evaluate)), "\n\n" + markdown)
     return markdown
 
 
@@ -355,7 +375,7 @@ def _report(session: Session, run: Run, stage_name: str, before: list[Row], afte
     what = (
         f"The whole pipeline. {session.experiment.about}" if stage_name == "main" else "The compared table."
     )
-    _describe(session, run, stage_name, what, result=f"{summary.sentence}\n\n{summary.markdown}\n")
+    describe(session, run, stage_name, what, result=f"{summary.sentence}\n\n{summary.markdown}\n")
     _write_page(session, run, stage_name, summary)
     return summary
 
@@ -372,7 +392,7 @@ def _write_page(session: Session, run: Run, stage_name: str, summary: Summary) -
     facts = {"experiment": session.experiment.name}
     if store is not None:
         facts |= {"data": _data(store, titles=store.titles(split)), "faces": store.fingerprint}
-    facts |= {"command": _command(session, stage_name), "commit": tracking.code_version(), "run": run.id}
+    facts |= {"command": command_of(session, stage_name), "commit": tracking.code_version(), "run": run.id}
     page = html_report.ReportPage(
         name=session.experiment.name,
         about=session.experiment.about,
@@ -457,38 +477,21 @@ def _details_of(
     return found
 
 
-def _describe(session: Session, run: Run, stage: str, what: str, data: str = "", result: str = "") -> None:
-    """Say on the run's page what it is, on which data, what came out, and how to repeat it."""
-    _describe_command(run, what, data, result, _command(session, stage))
-
-
-def _describe_command(run: Run, what: str, data: str, result: str, command: str) -> None:
-    from mfc import tracking
-
-    code = tracking.code_version()
-    commit = f" at commit `{code}`" if code else ""
-    parts = [what]  # the UI shows the first lines only, until one asks for more
-    parts += [f"**Result**: {result}"] if result else []
-    parts += [f"**Data**: {data}"] if data else []
-    parts += [f"**Repeat**{commit}:\n\n```\n{command}\n```"]
-    run.describe("\n\n".join(parts))
-
-
 def _describe_score(
     session: Session, run: Run, store: FaceStore, config: Evaluate | Finetune, score: TitleScore
 ) -> None:
     if isinstance(config, Finetune):
-        what = f"The encoder, adapted to {_escaped(score.title)} without its labels: recipe {config.recipe}"
+        what = f"The encoder, adapted to {escaped(score.title)} without its labels: recipe {config.recipe}"
         what += f", seed {score.seed}."
     else:
-        what = f"{_escaped(score.title)}, clustered with the pre-trained encoder; seed {score.seed}."
+        what = f"{escaped(score.title)}, clustered with the pre-trained encoder; seed {score.seed}."
     result = ", ".join(f"{label} **{score.metrics[name]:.3f}**" for name, label in SHOWN.items())
     place = store.titles(config.split).index(score.title)
     stage = type(config).__name__.lower()
-    command = _command(session, stage, {"title_idx": place, "seeds": score.seed})
+    command = command_of(session, stage, {"title_idx": place, "seeds": score.seed})
     data = f"{score.metrics['faces']:.0f} faces of {score.metrics['characters']:.0f} named characters, "
     data += f"{config.split} title {place}, faces `{store.fingerprint}`"
-    _describe_command(run, what, data, result, command)
+    describe_command(run, what, data, result, command)
 
 
 def _data(store: FaceStore, titles: list[str] | None = None) -> str:
@@ -496,30 +499,6 @@ def _data(store: FaceStore, titles: list[str] | None = None) -> str:
     kept = table["row"].notna().sum()
     characters, n = table["character_id"].nunique(), table["title"].nunique()
     return f"{kept:,} faces of {characters:,} characters in {n} titles"
-
-
-def _escaped(text: str) -> str:
-    """A text from data as Markdown shows it letter for letter."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text)
-
-
-def _command(session: Session, stage: str, more: Mapping[str, object] | None = None) -> str:
-    """The command line that repeats a stage: the experiment, and what was typed on top."""
-    where = session.where
-    values: dict[str, object] = {"experiment": where.experiment or session.experiment.name}
-    values |= {"manga109_root": where.manga109_root} if where.manga109_root else {}
-    values |= {"work_dir": where.work_dir} if where.work_dir != "work" else {}
-    values |= {**_typed(session, stage), **(more or {})}
-    options = (f"--{key} {shlex.quote(str(value))}" for key, value in values.items() if value is not None)
-    return " ".join([f"mfc {stage}", *options])
-
-
-def _typed(session: Session, stage: str) -> dict[str, object]:
-    """The options of a command that were given, as they are spelled."""
-    given: dict[str, object] = {**session.typed.get(stage, {})}
-    if stage == "main":
-        given = {f"{name}.{key}": v for name, typed in session.typed.items() for key, v in typed.items()}
-    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
 
 
 def compare(session: Session, run: Run) -> str:
@@ -556,18 +535,6 @@ def main(session: Session, run: Run) -> Summary:
 def _step(session: Session, run: Run, stage: str) -> AbstractContextManager[Run]:
     run.say(f"— {stage}")
     return run.child(stage, stage=stage, tags={}, params=stage_params(session, stage))
-
-
-def run_name(session: Session, stage: str) -> str:
-    """Stage and what was typed, or the experiment: what tells one run from another in a list."""
-    typed = [f"{key}={value}" for key, value in _typed(session, stage).items()]
-    return " ".join([stage, *(typed or [session.experiment.name])])
-
-
-def stage_params(session: Session, stage: str) -> dict[str, Any]:
-    """All parameters of a stage, named ``stage.key`` as MLflow shows them."""
-    config: Any = session.config(STAGES[stage])
-    return {f"{stage}.{key}": value for key, value in dataclasses.asdict(config).items()}
 
 
 def _corpus(session: Session, run: Run) -> Path:

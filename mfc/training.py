@@ -152,6 +152,13 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
     return encoder.eval()
 
 
+def last_validation(folder: Path) -> dict[str, float]:
+    """The last point of the validation curves of a finished training."""
+    curves = json.loads((folder / "training.json").read_text(encoding="utf-8"))["curves"]
+    values: dict[str, float] = curves[-1][1] if curves else {}
+    return {name: value for name, value in values.items() if not name.startswith("train/")}
+
+
 def training_batches(
     task: Task, plan: Plan, encoder: Encoder, compute: Compute, epoch: int
 ) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -28,7 +28,7 @@ LAYERS = {
     3: {"training", "adaptation", "evaluation", "html_report"},
     4: {"stages"},
     5: {"tracking", "serving"},
-    6: {"pipeline", "cli", "__main__"},
+    6: {"session", "pipeline", "cli", "__main__"},
 }
 WITHIN_LAYER = {
     ("evaluation", "training"),
@@ -36,6 +36,8 @@ WITHIN_LAYER = {
     ("agglomerative", "metrics"),
     ("exports", "corpus"),
     ("cli", "pipeline"),
+    ("cli", "session"),
+    ("pipeline", "session"),
     ("__main__", "cli"),
     ("config", "errors"),
     ("sheets", "errors"),

@@ -136,7 +136,26 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
 faces = [Path(name).read_bytes() for name in sys.argv[3:]]
 np.save("embeddings.npy", model.predict(faces))
+if sys.argv[2].endswith("@pretrained"):
+    assert len(model.predict(faces, params={"n_clusters": "auto"})) == 3
 """
+
+
+def test_versions_carry_scores_and_data(client: MlflowClient, tiny: Clone, runs: dict[str, Run]) -> None:
+    """Validation scores of the pre-trained encoder, test scores of an adapted one, and the faces."""
+    from mfc.tracking import alias_for_title
+
+    title = splits(tiny)["test"][0]
+    for alias, run, names in [
+        ("pretrained", runs["pretrain"], {"val/nmi": "val/nmi", "val/accuracy": "val/accuracy"}),
+        (alias_for_title(title), runs[f"finetune {title}"], {"nmi": "test/nmi", "accuracy": "test/accuracy"}),
+    ]:
+        version = client.get_model_version_by_alias("mfc-face-encoder", alias)
+        assert version.tags["corpus"] == run.data.tags["corpus"]
+        assert version.tags["run"] == version.run_id == run.info.run_id
+        assert version.description
+        for tag, metric in names.items():
+            assert float(version.tags[tag]) == pytest.approx(run.data.metrics[metric], abs=1e-6)
 
 
 @pytest.mark.parametrize("which", ["pretrained", "title"])

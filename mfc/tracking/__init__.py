@@ -22,7 +22,13 @@ from mfc.tracking.names import (
     safe_key,
     safe_path,
 )
-from mfc.tracking.registry import ENCODER_FILES, fetch_encoder, register_encoder
+from mfc.tracking.registry import (
+    ENCODER_FILES,
+    fetch_encoder,
+    find_version,
+    promote_version,
+    register_encoder,
+)
 from mfc.tracking.run import STAND_IN_MARK, Run, code_version, open_run
 from mfc.tracking.search import child_metrics, find_runs
 from mfc.tracking.store import connect, patience
@@ -40,8 +46,10 @@ __all__ = [
     "connect",
     "fetch_encoder",
     "find_runs",
+    "find_version",
     "open_run",
     "patience",
+    "promote_version",
     "register_encoder",
     "replay",
     "safe_key",

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from mfc.errors import UserError
-from mfc.tracking.names import REGISTERED_MODEL, alias_for_title, clean_tags
+from mfc.log import PrintLog
+from mfc.tracking.names import CHAMPION_ALIAS, REGISTERED_MODEL, alias_for_title, clean_tags
 from mfc.tracking.run import Run
 from mfc.tracking.store import connect, first_line, insist
 
@@ -157,6 +158,49 @@ def fetch_encoder(uri: str, into: Path) -> Path:
         shutil.rmtree(into, ignore_errors=True)
         got.rename(into)
     return into
+
+
+def find_version(uri: str) -> int | None:
+    """The version of ``models:/mfc-face-encoder@ALIAS`` or ``…/VERSION``; None when nothing has that alias.
+
+    A title may stand where its alias belongs.
+
+    Raises:
+        UserError: for another URI, a version that does not exist, or when the server does not answer.
+    """
+    match = re.fullmatch(rf"models:/{REGISTERED_MODEL}(?:@(?P<alias>.+)|/(?P<version>\d+))", uri)
+    if match is None:
+        raise UserError(f"{uri}: give models:/{REGISTERED_MODEL}@ALIAS or models:/{REGISTERED_MODEL}/VERSION")
+    client = MlflowClient(connect())
+    alias, version = match["alias"], match["version"]
+
+    def look() -> int | None:
+        try:
+            if alias is not None:
+                return int(client.get_model_version_by_alias(REGISTERED_MODEL, _known_alias(alias)).version)
+            return int(client.get_model_version(REGISTERED_MODEL, version).version)
+        except MlflowException as error:
+            # A missing alias is an invalid parameter to MLflow, a missing model or version does not exist.
+            missing = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+            if error.error_code not in missing:
+                raise
+            if alias is None:
+                raise UserError(f"{uri}: no such version is registered ({first_line(error)})") from None
+            return None
+
+    return insist(look, doing=f"looking up {uri}", say=PrintLog().say)
+
+
+def promote_version(version: int, tags: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Move the alias of the champion to a version, and note in its tags what spoke for it."""
+    client = MlflowClient(connect())
+
+    def move() -> None:
+        for key, value in clean_tags(tags).items():
+            client.set_model_version_tag(REGISTERED_MODEL, str(version), key, value)
+        client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, str(version))
+
+    insist(move, doing=f"setting the alias {CHAMPION_ALIAS!r}", say=say)
 
 
 def _known_alias(alias: str) -> str:

@@ -1,0 +1,104 @@
+"""The champion changes only when an interval says so."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from mfc.config import Promote, Report
+from mfc.errors import UserError
+from mfc.log import PrintLog
+from mfc.stages.promote import Verdict, decide, metric_of
+from tests.conftest import Clone
+
+TITLES = ["A", "B|b", "C", "D", "E", "F"]
+OLD = np.array([[0.50], [0.40], [0.70], [0.60], [0.55], [0.65]])
+NAME = "mfc-face-encoder"
+PROMOTE = "mfc promote --experiment tiny"
+
+
+def judge(new: np.ndarray, old: np.ndarray = OLD, min_gain: float = 0.0) -> Verdict:
+    config = Promote(metric="val/ami", min_gain=min_gain)
+    return decide(config, Report(resamples=500), TITLES[: len(old)], old, new, PrintLog())
+
+
+def test_a_gain_in_every_title_is_better() -> None:
+    """Differences 0.04 to 0.06, mean 0.05: the interval is within, above 0 and not above 0.05."""
+    new = OLD + np.array([[0.04], [0.06], [0.05], [0.04], [0.06], [0.05]])
+    verdict = judge(new)
+    assert verdict.better
+    assert verdict.gain == pytest.approx(0.05)
+    assert 0.03 < verdict.low < 0.05 < verdict.high < 0.07
+    assert judge(new, min_gain=0.03).better
+    assert not judge(new, min_gain=0.05).better
+    assert "| B\\|b | 0.400 | 0.460 | +0.060 |" in verdict.markdown
+    assert "| **mean** | **0.567** | **0.617** | **+0.050** |" in verdict.markdown
+
+
+def test_a_mean_gain_that_one_title_makes_is_not_better() -> None:
+    """The mean rises, the interval holds zero."""
+    verdict = judge(OLD + np.array([[0.4], [-0.02], [-0.03], [0.0], [-0.01], [0.02]]))
+    assert verdict.gain > 0.05
+    assert verdict.low < 0
+    assert not verdict.better
+
+
+def test_one_title_decides_nothing() -> None:
+    """However large the gain: there is no interval, and that is said."""
+    verdict = judge(OLD[:1] + 0.5, OLD[:1])
+    assert not verdict.better
+    assert "for want of titles" in verdict.sentence
+
+
+@pytest.mark.parametrize("metric", ["ami", "test/", "test/loss", "dev/ami", "/ami"])
+def test_a_metric_that_is_not_there_is_refused(metric: str) -> None:
+    """The sentence lists what there is."""
+    with pytest.raises(
+        UserError, match=rf"metric: '{metric}' is not SPLIT/NAME .*accuracy, nmi, ami.*map_at_r"
+    ):
+        metric_of(Promote(metric=metric))
+
+
+@pytest.mark.xdist_group("tiny")
+def test_promotion_in_a_registry(tiny: Clone, tmp_path: Path) -> None:
+    """The first becomes champion; a rival by the rule only; evaluations are runs below; `@champion` loads."""
+    shutil.copy2(tiny.path / "mlflow.db", tmp_path / "mlflow.db")
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    client = MlflowClient(env["MLFLOW_TRACKING_URI"])
+    first = client.get_model_version_by_alias(NAME, "pretrained").version
+
+    assert f"version {first} is now the first champion" in tiny.succeed(PROMOTE, env=env)
+    assert client.get_model_version_by_alias(NAME, "champion").version == first
+    assert f"version {first} is already the champion" in tiny.succeed(PROMOTE, env=env)
+
+    rival = next(v.version for v in client.search_model_versions(f"name='{NAME}'") if v.version != first)
+    command = f"{PROMOTE} --candidate models:/{NAME}/{rival} --metric test/ami --min_gain 0"
+    printed = tiny.succeed(command, env=env)
+    ids = [e.experiment_id for e in client.search_experiments()]
+    run = client.search_runs(ids, "tags.stage = 'promote'", order_by=["attributes.start_time DESC"])[0]
+    better = run.data.metrics["promote/low"] > 0
+    assert run.data.tags["promoted"] == str(better).lower()
+    assert client.get_model_version_by_alias(NAME, "champion").version == (rival if better else first)
+    children = client.search_runs(ids, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+    means = [
+        np.mean(
+            [c.data.metrics["test/ami"] for c in children if c.data.tags["model_version"] == str(version)]
+        )
+        for version in (first, rival)
+    ]
+    assert len(children) == 4
+    assert run.data.metrics["promote/gain"] == pytest.approx(means[1] - means[0])
+    assert f"| **mean** | **{means[0]:.3f}** | **{means[1]:.3f}** |" in printed
+
+    uri = f"models:/{NAME}@champion"
+    tiny.succeed(f"mfc evaluate --experiment tiny --model {uri} --title_idx 0 --figures false", env=env)
+    words = tiny.refuse(f"{PROMOTE} --candidate models:/{NAME}@nobody", env=env)
+    assert "no encoder is registered under this alias" in words
+    words = tiny.refuse(f"{PROMOTE} --candidate other", env=env)
+    assert f"give models:/{NAME}@ALIAS" in words
+    words = tiny.refuse(f"{PROMOTE} --candidate models:/{NAME}/99", env=env)
+    assert "no such version is registered" in words
