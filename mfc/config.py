@@ -36,6 +36,7 @@ def option(
 
 
 DEVICES = "Where to compute: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps."
+COMPILE = "Compile the network (torch.compile) before training: needs a C++ compiler, and minutes to start."
 PRECISIONS = ("auto", "float32", "bfloat16")
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 RECIPES = ("paper",)
@@ -137,6 +138,7 @@ class Pretrain:
     seed: int = option(0, "Seed of weights, order and augmentation.", minimum=0)
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
+    compile: bool = option(False, COMPILE)
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Finetune:
     figures: bool = option(True, "Log figures of the clusters and a thumbnail of every face.")
     device: str = option("auto", DEVICES)
     precision: str = option("auto", "auto: bfloat16 where the device computes it fast.", choices=PRECISIONS)
+    compile: bool = option(False, COMPILE)
 
 
 @dataclass(frozen=True)

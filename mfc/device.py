@@ -17,6 +17,8 @@ class Compute:
 
     device: torch.device
     dtype: torch.dtype
+    compiled: bool = False
+    """Whether training compiles the network first (torch.compile)."""
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -33,11 +35,12 @@ class Compute:
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}{compiled}"
 
 
-def pick_compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """Resolve `--device` and `--precision`.
+def pick_compute(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Compute:
+    """Resolve `--device`, `--precision` and `--compile`.
 
     Raises:
         UserError: for a device that torch does not know or this machine does not have.
@@ -45,7 +48,7 @@ def pick_compute(device: str = "auto", precision: str = "auto") -> Compute:
     picked = _auto_device() if device == "auto" else _named_device(device)
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16_fast(picked) else "float32"
-    return Compute(picked, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    return Compute(picked, torch.bfloat16 if precision == "bfloat16" else torch.float32, compiled)
 
 
 def _auto_device() -> torch.device:

@@ -103,15 +103,26 @@ class TitleScore:
 
 
 def score_title(
-    encoder: Encoder, view: TitleView, *, n_init: int, seed: int, batch_size: int, compute: Compute
+    encoder: Encoder,
+    view: TitleView,
+    *,
+    n_init: int,
+    seed: int,
+    batch_size: int,
+    compute: Compute,
+    features: np.ndarray | None = None,
 ) -> TitleScore:
     """Best of ``n_init`` k-means runs by inertia, K = number of true characters (protocol of the paper).
 
     Metrics: those of `clustering_metrics` and `embedding_metrics` without Others; ``with_others/…``: the same
     protocol when Others count as characters; ``head/…`` and ``tail/…``: the protocol's clustering, seen on
     the faces of characters with at least, or fewer than, ten faces.
+
+    Args:
+        features: (m, d) float32, what the encoder gives for ``view.with_others``, where it is known already.
     """
-    features = embed(encoder, view.crops, view.with_others.rows, batch_size=batch_size, compute=compute)
+    if features is None:
+        features = embed(encoder, view.crops, view.with_others.rows, batch_size=batch_size, compute=compute)
     named = np.isin(view.with_others.rows, view.plain.rows)
     y_true = view.plain.labels
     y_pred = _clusters(features[named], y_true, n_init, seed, compute)

@@ -109,6 +109,8 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
         return load_encoder(folder, compute.device)
 
     encoder.to(compute.device).to(memory_format=torch.channels_last)
+    if compute.compiled:
+        encoder.trunk.compile()
     optimiser = torch.optim.SGD(
         encoder.parameters(),
         lr=plan.lr,

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -354,6 +355,36 @@ def test_all_forms_of_a_request_are_answered(
     assert status == 200, answer
     expected = by_hand(encoder, picture(9))
     np.testing.assert_allclose(answer["predictions"], [expected, expected], atol=2e-5)
+
+
+DOCUMENTED = (Path(__file__).parent.parent / "docs/model.md").read_text(encoding="utf-8")
+
+
+def documented(language: str, containing: str) -> str:
+    """The code block of docs/model.md that holds some text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENTED, flags=re.M | re.S)
+    [found] = [block for block in blocks if containing in block]
+    return str(found)
+
+
+@pytest.mark.slow
+def test_the_documented_http_call(served: str, tmp_path: Path) -> None:
+    """Typed as docs/model.md has it, curl prints the answer that stands there."""
+    picture(3, 400, 300).save(tmp_path / "page.png")
+    call = documented("bash", "curl").replace("http://127.0.0.1:5001", served)
+    done = subprocess.run(["bash", "-c", call], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"predictions": [0, 1]}
+    assert f"answers `{done.stdout.strip()}`" in DOCUMENTED
+
+
+def test_the_documented_python_lines(home: Path, tmp_path: Path) -> None:
+    """Those of docs/model.md give two embeddings, twice, and two clusters."""
+    for name in ("face1.png", "face2.png", "page.png"):
+        picture(3, 400, 300).save(tmp_path / name)
+    code = documented("python", "load_model").replace('"auto"', '"2"')  # this encoder is not calibrated
+    code += "\nassert embeddings.shape == (2, 512) and clusters.tolist() == [0, 1]\n"
+    environment = clean_environment(MLFLOW_TRACKING_URI=f"sqlite:///{home}/mlflow.db")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from mfc.adaptation import find_constraints, link_faces, plan_adaptation
+from mfc.adaptation import link_faces, plan_adaptation
 from mfc.config import Finetune
 from mfc.constraints import Constraints
 from mfc.device import pick_compute
@@ -22,7 +22,7 @@ from mfc.faces import FaceStore, Selection, select
 from mfc.files import replacing, write_json
 from mfc.log import Log
 from mfc.metrics import constraint_quality
-from mfc.training import fit
+from mfc.training import embed, fit
 
 QUICK_RESTARTS = 10
 """k-means restarts of the scores during training: a curve, not a result."""
@@ -39,12 +39,13 @@ def run(
         model: folder of the pre-trained encoder.
         out: parent folder; the encoder goes to a subfolder named after all that it depends on.
     """
-    compute = pick_compute(config.device, config.precision)
+    compute = pick_compute(config.device, config.precision, config.compile)
     encoder = load_encoder(model, compute.device)
     selection = select(store, [title], others=True)
     if len(selection.rows) < 2:
         raise UserError(f"{title}: {len(selection.rows)} usable faces are too few to adapt to")
-    constraints = find_constraints(config, store, encoder, selection, compute)
+    before = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
+    constraints = link_faces(config, before, selection)
     quality = dict(constraint_quality(constraints.must_link, constraints.cannot_link, selection.labels))
     log.say(
         f"finetune {title}: {len(selection.rows)} faces, {len(constraints.must_link)} must-links, "
@@ -55,7 +56,13 @@ def run(
 
     def validate(encoder: Encoder, step: int) -> dict[str, float]:
         score = score_title(
-            encoder, view, n_init=QUICK_RESTARTS, seed=seed, batch_size=config.batch_size, compute=compute
+            encoder,
+            view,
+            n_init=QUICK_RESTARTS,
+            seed=seed,
+            batch_size=config.batch_size,
+            compute=compute,
+            features=before if step == 0 else None,
         )
         values = {f"curve/{name}": score.metrics[name] for name in ("accuracy", "nmi")}
         found = link_faces(config, score.features, selection)

@@ -33,7 +33,7 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
     Returns:
         The encoder's folder, as `mfc.encoder.load_encoder` takes it.
     """
-    compute = pick_compute(config.device, config.precision)
+    compute = pick_compute(config.device, config.precision, config.compile)
     titles = store.titles("train")
     selection = select(store, titles, others=False, min_faces=config.min_faces)
     if len(selection.classes) < 2:
