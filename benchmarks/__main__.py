@@ -15,9 +15,11 @@ from mfc.files import write_json
 
 def rows(quick: bool, whole: bool) -> Iterator[Measured]:
     """Every row. To add some, write a function that yields `Measured` and chain it here."""
-    from benchmarks import data, numerics, training
+    from benchmarks import data, numerics, synthetic, training
 
-    return itertools.chain(numerics.run(quick, whole), data.run(quick), training.run(quick))
+    return itertools.chain(
+        numerics.run(quick, whole), data.run(quick), training.run(quick), synthetic.run(quick)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,14 @@ from benchmarks import harness
 from benchmarks.baselines import scikit_learn_kmeans
 from benchmarks.harness import Measured, timed
 from benchmarks.numerics import CHARACTERS, drawn_features, inertia
-from benchmarks.training import CLASSES, PLAN, Stepper, normalised, seconds_of_fit
+from benchmarks.training import (
+    CLASSES,
+    PLAN,
+    Stepper,
+    compiled_against_eager,
+    normalised,
+    seconds_of_fit,
+)
 from mfc.clustering import kmeans
 from mfc.constraints import build_constraints
 from mfc.device import Compute, pick_compute
@@ -218,6 +225,9 @@ def training(
         Measured("reading and moving batches alone", n, "images", "–", (), tuple(reading)),
         Measured("transforming on the device alone", n, "images", "–", (), tuple(augmenting)),
     ]
+    if compute.device.type == "cuda":
+        size = (scale.backbone, scale.image_size, scale.batch_size)
+        measured.append(compiled_against_eager(*size, compute, steps=scale.steps, repeats=scale.rounds))
     return measured, _epoch(statistics.median(ours) / n, partial(fit_seconds, warm_up=0), scale)
 
 

@@ -63,9 +63,10 @@ except SystemExit as end:
 def run(quick: bool = False) -> Iterator[Measured]:
     """All rows of this file."""
     repeats = 3 if quick else 7
-    yield step_against_plain("resnet18", 96, 32, repeats)
+    yield step_against_plain("resnet18", 96, 64, repeats)
     if not quick:
         yield step_against_plain("resnet50", 224, 8, repeats)
+        yield compiled_against_eager("resnet18", 96, 64, pick_compute("cpu"), steps=1, repeats=repeats)
     yield loop_against_step("resnet18", 96, steps=8 if quick else 24, repeats=repeats)
     yield from starts(repeats=1 if quick else 5)
     yield share_of_validation(epochs=2 if quick else 10)
@@ -98,6 +99,20 @@ def step_against_plain(backbone: str, image_size: int, batch_size: int, repeats:
     return Measured(name, batch_size, "images", "plain float32", *times, "≥ 2×")
 
 
+def compiled_against_eager(
+    backbone: str, image_size: int, batch_size: int, compute: Compute, *, steps: int, repeats: int
+) -> Measured:
+    """Our step as it is, and with `--compile true`."""
+    images = [torch.randn(batch_size, 3, image_size, image_size)]
+    eager = Stepper(backbone, image_size, compute, images)
+    compiled = Stepper(backbone, image_size, dataclasses.replace(compute, compiled=True), images)
+    first_s, _ = timed(lambda: compiled.steps(1))
+    times = in_turns(lambda: eager.steps(steps), lambda: compiled.steps(steps), repeats)
+    name = f"training step, {backbone} at {image_size}, {compute}, torch.compile"
+    note = f"compiling took {first_s:.0f} s"
+    return Measured(name, steps * batch_size, "images", "our step, not compiled", *times, "", note)
+
+
 class Stepper:
     """The step of `mfc.training.fit` on normalised images that lie on the device: no input, no curves."""
 
@@ -106,6 +121,8 @@ class Stepper:
         self.compute = compute
         self.encoder = new_encoder(config, init="random", seed=0).to(compute.device)
         self.encoder = self.encoder.to(memory_format=torch.channels_last).train()
+        if compute.compiled:
+            self.encoder.trunk.compile()
         self.images = [i.to(compute.device).contiguous(memory_format=torch.channels_last) for i in images]
         self.labels = [torch.arange(len(i), device=compute.device) % len(CLASSES) for i in images]
         self.optimiser = torch.optim.SGD(

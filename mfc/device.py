@@ -33,6 +33,16 @@ class Compute:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
+    def load(self) -> dict[str, float]:
+        """Peak GPU memory since the last call (GiB) and utilisation (per cent); empty without a GPU."""
+        if self.device.type != "cuda":
+            return {}
+        values = {"gpu_memory_gb": torch.cuda.max_memory_allocated(self.device) / 2**30}
+        torch.cuda.reset_peak_memory_stats(self.device)
+        with contextlib.suppress(Exception):  # NVML, or this number, is not to be had everywhere
+            values["gpu_utilization"] = float(torch.cuda.utilization(self.device))
+        return values
+
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         compiled = ", compiled" if self.compiled else ""

@@ -290,9 +290,7 @@ class _Meter:
         seconds = time.perf_counter() - self.clock
         if self.images and seconds > 0:
             point["train/images_per_s"] = self.images / seconds
-        if self.compute.device.type == "cuda":
-            point["train/gpu_memory_gb"] = torch.cuda.max_memory_allocated(self.compute.device) / 2**30
-            torch.cuda.reset_peak_memory_stats(self.compute.device)
+        point |= {f"train/{name}": value for name, value in self.compute.load().items()}
         self.curves.add(self.taken, point)
         self.clock, self.images = time.perf_counter(), 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mfc.device import pick_compute
+from mfc.device import Compute, pick_compute
 from mfc.errors import UserError
 
 
@@ -32,3 +32,19 @@ def test_a_device_that_is_not_there(name: str) -> None:
     """The name and the way out."""
     with pytest.raises(UserError, match=f"device: '{name}' cannot be used here .*; try auto or cpu"):
         pick_compute(name)
+
+
+def test_the_load_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory in GiB, and utilisation where the driver tells it; nothing on a CPU."""
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: 87)
+    gpu = Compute(torch.device("cuda"), torch.bfloat16)
+    assert gpu.load() == {"gpu_memory_gb": 1.5, "gpu_utilization": 87.0}
+
+    def no_driver(device: object) -> int:
+        raise RuntimeError("NVML Shared Library Not Found")
+
+    monkeypatch.setattr(torch.cuda, "utilization", no_driver)
+    assert gpu.load() == {"gpu_memory_gb": 1.5}
+    assert Compute(torch.device("cpu"), torch.float32).load() == {}

@@ -103,6 +103,29 @@ def test_one_step_equals_torch(crops: np.ndarray, tmp_path: Path) -> None:
         torch.testing.assert_close(ours, expected, msg=name)
 
 
+def test_a_compiled_network_learns_the_same(
+    crops: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trunk is compiled once, weights keep their names, and the result is that of the plain network."""
+    compile_module, compiled = torch.nn.Module.compile, []
+
+    def quickly(module: torch.nn.Module) -> None:
+        compiled.append(module)
+        compile_module(module, backend="eager")  # as torch traces it, without minutes of C++
+
+    monkeypatch.setattr(torch.nn.Module, "compile", quickly)
+    one = Plan(**{**PLAN.__dict__, "epochs": 1})
+    plain = fit(encoder(), task(crops), one, CPU, tmp_path / "plain", PrintLog())
+    assert not compiled
+    faster = encoder()
+    compute = Compute(CPU.device, CPU.dtype, compiled=True)
+    fit(faster, task(crops), one, compute, tmp_path / "compiled", PrintLog())
+    assert compiled == [faster.trunk]
+    again = load_encoder(tmp_path / "compiled")
+    for (name, ours), theirs in zip(again.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
 def test_every_face_once_an_epoch(crops: np.ndarray) -> None:
     """The order covers all positions, differs between epochs and seeds, and repeats for the same ones."""
 
