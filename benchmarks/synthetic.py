@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,9 @@ def run(quick: bool = False) -> Iterator[Measured]:
     )
 
 
-def difficulty(work: Path, corpus_seeds: int, training_seeds: int, adapt: bool, experiment: str) -> None:
+def difficulty(
+    work: Path, corpus_seeds: Iterable[int], training_seeds: int, adapt: bool, experiment: str
+) -> None:
     """Measure and print; every score goes to ``work/scores.json`` at once, and is not measured again."""
     from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
     from mfc.device import pick_compute
@@ -62,7 +64,7 @@ def difficulty(work: Path, corpus_seeds: int, training_seeds: int, adapt: bool, 
     path = work / "scores.json"
     scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
     compute = pick_compute(evaluation.device, evaluation.precision)
-    for corpus_seed in range(corpus_seeds):
+    for corpus_seed in corpus_seeds:
         folder = work / f"corpus-{corpus_seed}"
         root = synthesize.run(Synthesize(seed=corpus_seed), folder / "corpus", log)
         cutting = build(Preprocess, stages.stage("preprocess"), source=experiment)
@@ -159,7 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--difficulty", type=Path, metavar="WORK")
-    parser.add_argument("--corpus_seeds", type=int, default=3)
+    parser.add_argument("--corpus_seeds", type=int, default=3, help="how many; default: %(default)s")
+    parser.add_argument("--first_corpus_seed", type=int, default=0, help="to share the work among machines")
     parser.add_argument("--training_seeds", type=int, default=3)
     parser.add_argument("--adapt", choices=("true", "false"), default="true")
     parser.add_argument("--experiment", default="demo")
@@ -170,7 +173,7 @@ def main() -> None:
     else:
         difficulty(
             options.difficulty,
-            options.corpus_seeds,
+            range(options.first_corpus_seed, options.first_corpus_seed + options.corpus_seeds),
             options.training_seeds,
             options.adapt == "true",
             options.experiment,

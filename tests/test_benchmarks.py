@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import benchmarks.__main__ as command
-from benchmarks import gpu, harness, numerics, training
+from benchmarks import gpu, harness, numerics, shares, training
 from benchmarks.harness import Measured
 
 ROW = Measured("sorting", 1000, "items", "bubble sort", (2.0, 3.0, 2.5), (0.010, 0.012, 0.011), "≥ 100×")
@@ -23,6 +24,23 @@ def test_ratio_is_that_of_the_medians_and_missing_without_a_baseline() -> None:
     assert np.isnan(ALONE.ratio)
     assert harness.cells(ROW)[3:6] == ("2.5 s ± 20 %", "11 ms ± 9 %", "227×")
     assert harness.cells(ALONE)[3:6] == ("–", "1.5 s ± 0 %", "–")
+
+
+def test_shares_of_a_pipeline() -> None:
+    """10 s of which one stage took 2, another 3 and 1 in two runs, and 4 lie between."""
+
+    def run(stage: str, start: int, end: int) -> SimpleNamespace:
+        info = SimpleNamespace(start_time=1000 * start, end_time=1000 * end)
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags={"stage": stage}))
+
+    children = [run("finetune", 7, 8), run("finetune", 3, 6), run("pretrain", 0, 2)]
+    found = shares.shares(run("main", 0, 10), children)  # type: ignore[arg-type]
+    assert [(part.stage, part.runs, part.seconds) for part in found] == [
+        ("pretrain", 1, 2.0),
+        ("finetune", 2, 4.0),
+        ("report, and between runs", 1, 4.0),
+    ]
+    assert "| finetune | 2 | 4.0 | 40% |" in shares.markdown(found)
 
 
 def test_both_ways_are_timed_in_turns_after_one_round_that_does_not_count() -> None:

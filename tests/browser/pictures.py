@@ -6,6 +6,7 @@ docs/pictures/*.png, for somebody to look at and commit.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -56,7 +57,9 @@ def main(folder: Path, out: Path) -> None:
             get_past_the_welcome(driver, server.url)
             pipeline, titles = latest_runs(MlflowClient(f"sqlite:///{database}"))
             mlflow_pages(driver, server.url, pipeline, titles, out)
-            report_pages(driver, folder / "work" / pipeline.data.tags["experiment_file"] / "report.html", out)
+            work = folder / "work" / pipeline.data.tags["experiment_file"]
+            report_pages(driver, work / "report.html", out)
+            cast_page(driver, cast_of(folder, work, str(titles[0].data.tags["title"])), out)
     finally:
         server.kill()
         (out / ".server.log").unlink(missing_ok=True)
@@ -104,6 +107,23 @@ def report_pages(driver: webdriver.Chrome, report: Path, out: Path) -> None:
             )
             time.sleep(0.5)
             screenshot(driver, out / f"{name}{suffix}.png")
+
+
+def cast_of(folder: Path, work: Path, title: str) -> Path:
+    """The gallery of a title that `mfc cluster` clustered without its labels, now or earlier."""
+    gallery = work / "cluster" / title / "gallery.html"
+    if not gallery.is_file():
+        options = ["--experiment", work.name, "--input", str(work / "corpus"), "--title", title]
+        subprocess.run([sys.executable, "-m", "mfc", "cluster", *options], cwd=folder, check=True)
+    return gallery
+
+
+def cast_page(driver: webdriver.Chrome, gallery: Path, out: Path) -> None:
+    for suffix, size in (("", DESKTOP), ("-phone", PHONE)):
+        look(driver, size)
+        driver.get(gallery.as_uri())
+        time.sleep(0.5)
+        screenshot(driver, out / f"cast{suffix}.png")
 
 
 if __name__ == "__main__":
