@@ -115,9 +115,10 @@ def study(
     scores: dict[str, dict[str, float]],
     key: str,
     out: Path,
+    adapt: bool,
     log: Log,
 ) -> None:
-    """Score ``title`` before adaptation and after each variant of it, into ``scores``."""
+    """Score ``title`` before adaptation and, if so asked, after each variant of it, into ``scores``."""
     compute = pick_compute(config.device, config.precision)
     view, selection = TitleView.of(store, title), select(store, [title], others=True)
     n_init, batch_size = evaluation.n_init, evaluation.batch_size
@@ -125,7 +126,7 @@ def study(
         encoder = load_encoder(model, compute.device)
         score = score_title(encoder, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
         scores[f"{key}/before"] = measure(score, view, n_init)
-    for variant in VARIANTS:
+    for variant in VARIANTS if adapt else ():
         if f"{key}/{variant.name}" in scores or (key.startswith("long/") and not variant.long):
             continue
         encoder = load_encoder(model, compute.device)
@@ -148,8 +149,12 @@ def table(scores: Mapping[str, Mapping[str, float]]) -> str:
     kinds = sorted({key.split("/", 1)[0] for key in scores})
     for kind in kinds:
         titles = sorted({key.rsplit("/", 1)[0] for key in scores if key.startswith(f"{kind}/")})
-        lines += [f"{kind}: {len(titles)} titles", "", f"| | {' | '.join(MEASURES)} | gain in NMI |"]
-        lines.append("|---" * (len(MEASURES) + 2) + "|")
+        lines += [
+            f"{kind}: {len(titles)} titles",
+            "",
+            f"| | {' | '.join(MEASURES)} | window − anywhere | gain in accuracy | gain in NMI |",
+        ]
+        lines.append("|---" * (len(MEASURES) + 4) + "|")
         for name in ("before", *(variant.name for variant in VARIANTS)):
             rows = [scores[f"{title}/{name}"] for title in titles if f"{title}/{name}" in scores]
             if len(rows) < len(titles):
@@ -158,20 +163,20 @@ def table(scores: Mapping[str, Mapping[str, float]]) -> str:
             for measured in MEASURES:
                 values = np.array([[row.get(measured, np.nan)] for row in rows])
                 cells.append("–" if np.isnan(values).all() else _interval(values))
-            gains = np.array(
-                [
-                    [row["nmi"] - scores[f"{title}/before"]["nmi"]]
-                    for row, title in zip(rows, titles, strict=True)
-                ]
-            )
-            lines.append(f"| {name} | {' | '.join(cells)} | {_interval(gains)} |")
+            before = [scores[f"{title}/before"] for title in titles]
+            cells.append(_interval(np.array([[row["window"] - row["anywhere"]] for row in rows])))
+            for gained in ("accuracy", "nmi") if name != "before" else ():
+                gains = [[row[gained] - old[gained]] for row, old in zip(rows, before, strict=True)]
+                cells.append(_interval(np.array(gains)))
+            cells += ["–"] * (len(MEASURES) + 3 - len(cells))
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def _interval(values: np.ndarray) -> str:
     mean, low, high = bootstrap_interval(values)
-    return f"{mean:.3f} ({low:.3f}–{high:.3f})"
+    return f"{mean:.3f} ({low:.3f}–{high:.3f})" if low >= 0 else f"{mean:+.3f} ({low:+.3f} … {high:+.3f})"
 
 
 def main() -> None:
@@ -179,6 +184,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--corpus_seeds", type=int, default=1)
     parser.add_argument("--long", type=int, default=3, help="long titles a corpus seed")
+    parser.add_argument("--adapt", choices=("true", "false"), default="true")
     parser.add_argument("--experiment", default="demo")
     options = parser.parse_args()
     log, stages = PrintLog(), load_experiment(options.experiment)
@@ -201,7 +207,8 @@ def main() -> None:
         for kind, source in (("demo", store), ("long", long)):
             for title in source.titles("val"):
                 key = f"{kind}/{seed}-{title}"
-                study(source, model, title, tuning, evaluation, scores, key, folder / "causes", log)
+                adapt = options.adapt == "true"
+                study(source, model, title, tuning, evaluation, scores, key, folder / "causes", adapt, log)
                 write_json(path, scores)
         print(table(scores), flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import signal
@@ -75,7 +76,8 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler ends a job with SIGTERM: its run shall then end as after Ctrl-C, not stay "running".
-        signal.signal(signal.SIGTERM, _interrupt)
+        with contextlib.suppress(ValueError):  # only a main thread may ask for signals
+            signal.signal(signal.SIGTERM, _interrupt)
         try:
             return super().invoke(ctx)
         except UserError as error:
