@@ -6,12 +6,11 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 P = ParamSpec("P")
@@ -35,10 +34,19 @@ def _written(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        import matplotlib  # not above: a third of a second that training would wait for
+
         with matplotlib.rc_context({"font.family": _fonts()[0]}):
             return draw(*args, **kwargs)
 
     return drawn
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    """An empty one, inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 @_written
@@ -55,7 +63,7 @@ def paired_titles(
         before, after: metric name → (t,) values in 0..1.
         published: metric name → (before, after) means of the paper, drawn as dashed lines.
     """
-    figure = Figure(figsize=(4.6 * len(before) + 1.6, 0.36 * len(titles) + 1.9), layout="constrained")
+    figure = _new_figure(4.6 * len(before) + 1.6, 0.36 * len(titles) + 1.9)
     axes = figure.subplots(1, len(before), sharey=True, squeeze=False)[0]
     rows = np.arange(len(titles))
     for axis, name in zip(axes, before, strict=True):
@@ -93,7 +101,7 @@ def embedding_map(features: np.ndarray, clusters: pd.DataFrame, *, seed: int = 0
         features, clusters = features[chosen], clusters.iloc[chosen]
     place = project(features, seed=seed)
     names = _names(clusters)
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    figure = _new_figure(10.5, 4.6)
     truth, found = figure.subplots(1, 2, sharex=True, sharey=True)
     correct = clusters["correct"].to_numpy(dtype=bool)
     size = float(np.clip(4500 / max(len(features), 1), 6, 40))
@@ -153,7 +161,7 @@ def confusion(clusters: pd.DataFrame) -> Figure:
     place = {cluster: i for i, cluster in enumerate(columns)}
     np.add.at(counts, (clusters["character_id"].map(rank), clusters["cluster"].map(place)), 1)
     side = float(np.clip(0.34 * max(counts.shape), 3.2, 14))
-    figure = Figure(figsize=(side + 2.6, side + 1.1), layout="constrained")
+    figure = _new_figure(side + 2.6, side + 1.1)
     axis = figure.subplots()
     share = counts / counts.sum(axis=1, keepdims=True)
     shown = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -179,7 +187,7 @@ def cluster_sizes(clusters: pd.DataFrame) -> Figure:
     """
     counted = clusters.groupby("cluster")["correct"].agg(["size", "sum"]).sort_values("size", ascending=False)
     truth = clusters["character_id"].value_counts().to_numpy()
-    figure = Figure(figsize=(max(5.0, 0.24 * max(len(truth), len(counted)) + 1.6), 3.4), layout="constrained")
+    figure = _new_figure(max(5.0, 0.24 * max(len(truth), len(counted)) + 1.6), 3.4)
     axis = figure.subplots()
     places = np.arange(len(counted))
     axis.bar(places, counted["sum"], color=RIGHT, label="faces of the cluster's character")
