@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import benchmarks.__main__ as command
-from benchmarks import gpu, harness, numerics, shares, training
+from benchmarks import causes, gpu, harness, numerics, shares, synthetic, training
 from benchmarks.harness import Measured
+from mfc.constraints import Constraints
 
 ROW = Measured("sorting", 1000, "items", "bubble sort", (2.0, 3.0, 2.5), (0.010, 0.012, 0.011), "≥ 100×")
 ALONE = Measured("sorting", 10**6, "items", "–", (), (1.5,))
@@ -143,3 +144,43 @@ def test_losses_in_bfloat16_and_float32_differ_less_than_those_of_two_seeds() ->
     difference = np.abs(float32.mean(axis=0) - bfloat16.mean(axis=0))
     spread = np.ptp(float32, axis=0)
     assert (difference < spread).all(), (difference, spread)
+
+
+def test_the_difficulty_is_paired_by_title() -> None:
+    """Two titles of one corpus, one seed: means of each kind, and of the differences of the same title."""
+    scores = {}
+    for title, before, after in (("A", 0.4, 0.5), ("B", 0.6, 0.8)):
+        measured = {"accuracy": before, "nmi": before, "window": 0.9, "global": 0.7, "chance in window": 0.3}
+        scores[f"0/0/{title}/pretrained"] = measured
+        scores[f"0/0/{title}/adapted"] = {"accuracy": after, "nmi": after}
+    lines = synthetic.table(scores).splitlines()
+    assert any(line.startswith("| pretrained | 0.500 (0.400–0.600) | 0.500") for line in lines)
+    assert any(line.startswith("| adapted | 0.650 (0.500–0.800) |") for line in lines)
+    assert "| adapted − pretrained, accuracy | 0.150 (0.100–0.200) |" in lines
+    assert "| pretrained, nearest in window − anywhere | 0.200 (0.200–0.200) |" in lines
+    assert not any(line.startswith("| random") for line in lines)
+
+
+def test_true_pairs_are_those_that_the_labels_allow() -> None:
+    """Of each kind of pair the wrong one goes."""
+    found = Constraints(4, np.array([[0, 1], [1, 2]]), np.array([[0, 2], [2, 3]]))
+    kept = causes.true_pairs(found, np.array([7, 7, 8, 8]))
+    assert (kept.must_link.tolist(), kept.cannot_link.tolist()) == ([[0, 1]], [[0, 2]])
+
+
+def test_a_cause_is_compared_with_the_same_titles_before() -> None:
+    """Gains are differences of one title; a variant that lacks a title is left out."""
+    measured = {"accuracy": 0.4, "nmi": 0.5, "window": 0.8, "anywhere": 0.75}
+    scores = {
+        "demo/0-A/before": measured,
+        "demo/0-B/before": measured,
+        "demo/0-A/as in the demo": {**measured, "accuracy": 0.5},
+        "demo/0-B/as in the demo": {**measured, "accuracy": 0.6},
+        "demo/0-A/true pairs only": measured,
+    }
+    rows = [line.split(" | ") for line in causes.table(scores).splitlines() if line.startswith("| ")]
+    table = {row[0].strip("| "): dict(zip(rows[0], row, strict=True)) for row in rows}
+    assert table["as in the demo"]["gain in accuracy"] == "0.150 (0.100–0.200)"
+    assert table["as in the demo"]["window − anywhere"] == "0.050 (0.050–0.050)"
+    assert table["before"]["gain in accuracy"] == "–"
+    assert "true pairs only" not in table
