@@ -314,11 +314,12 @@ def _scores_of_version(session: Session, run: Run, store: FaceStore, uri: str) -
     encoder = load_encoder(_model(session, run, uri))
     version = uri.rpartition("/")[2]
     scores: list[TitleScore] = []
+    seeds = parse_seeds(config.seeds)
     for title in _titles(store, evaluation):
-        for seed in parse_seeds(config.seeds):
+        for seed in seeds:
             tags = {"title": title, "split": evaluation.split, "recipe": "none", "seed": str(seed)}
             tags |= {"corpus": store.fingerprint, "model_version": version}
-            name = f"evaluate v{version} {title}"
+            name = f"evaluate v{version} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
             params = stage_params(asked, "evaluate")
             with run.child(name, stage="evaluate", tags=tags, params=params) as child:
                 scores.append(stage.run(evaluation, store, encoder, title, seed, child))
@@ -484,7 +485,8 @@ def _describe_score(
         what = f"The encoder, adapted to {escaped(score.title)} without its labels: recipe {config.recipe}"
         what += f", seed {score.seed}."
     else:
-        what = f"{escaped(score.title)}, clustered with the pre-trained encoder; seed {score.seed}."
+        encoder = escaped(config.model) or "the pre-trained encoder"
+        what = f"{escaped(score.title)}, clustered with {encoder}; seed {score.seed}."
     result = ", ".join(f"{label} **{score.metrics[name]:.3f}**" for name, label in SHOWN.items())
     place = store.titles(config.split).index(score.title)
     stage = type(config).__name__.lower()
