@@ -93,6 +93,9 @@ def mlflow_pages(driver: webdriver.Chrome, url: str, pipeline: Run, titles: Sequ
         visit(driver, url, page)
         wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "main, [role='tablist'], table"), name)
         time.sleep(SETTLED)
+        if name == "runs":
+            driver.execute_script("document.querySelector('.ag-row [aria-colindex=\"2\"] button').click()")
+            time.sleep(SETTLED)
         screenshot(driver, out / f"{name}.png")
 
 
