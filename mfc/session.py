@@ -55,7 +55,7 @@ def open_session(where: Where, typed: Mapping[str, Mapping[str, Any]], say: Call
     elif not name:
         name = "demo"
         say(
-            "No Manga109 (--manga109_root or MANGA109_ROOT) and no face store found: using the demo "
+            "No Manga109 (--manga109_root or MANGA109_ROOT), nor faces cut from it: using the demo "
             "experiment (experiments/demo.yaml), a synthetic corpus."
         )
     session = Session(where, load_experiment(name), typed)
