@@ -66,8 +66,13 @@ def test_a_metric_that_is_not_there_is_refused(metric: str) -> None:
 @pytest.mark.xdist_group("tiny")
 def test_promotion_in_a_registry(tiny: Clone, tmp_path: Path) -> None:
     """The first becomes champion; a rival by the rule only; evaluations are runs below; `@champion` loads."""
+    # The pipeline's store and outputs belong to all tests, so this one works on copies.
     shutil.copy2(tiny.path / "mlflow.db", tmp_path / "mlflow.db")
-    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    shutil.copytree(tiny.path / "work/tiny/faces", tmp_path / "work/tiny/faces")
+    env = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MFC_WORK_DIR": str(tmp_path / "work"),
+    }
     client = MlflowClient(env["MLFLOW_TRACKING_URI"])
     first = client.get_model_version_by_alias(NAME, "pretrained").version
 
