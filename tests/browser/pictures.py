@@ -23,7 +23,7 @@ from tests.browser.ui import charts_page, get_past_the_welcome, metric_page, run
 from tests.mlflow_server import Process, clean_environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
-FINETUNED, PIPELINES = "tags.stage = 'finetune'", "tags.stage = 'main'"
+FINETUNED = "tags.stage = 'finetune'"
 SETTLED = 4.0
 """Seconds for a page to stop moving."""
 
@@ -80,7 +80,7 @@ def mlflow_pages(driver: webdriver.Chrome, url: str, pipeline: Run, titles: Sequ
     run = ids[0]
     pages = {
         "runs": f"{runs_page(experiment)}?searchFilter={quote(FINETUNED)}",
-        "charts": f"{charts_page(experiment)}&searchFilter={quote(PIPELINES)}",
+        "charts": f"{charts_page(experiment)}&searchFilter={quote(FINETUNED)}",
         "run": run_page(experiment, run),
         "pipeline": run_page(experiment, pipeline.info.run_id),
         "curves": metric_page(experiment, ids, "curve/nmi"),
