@@ -703,6 +703,22 @@ def test_an_encoder_goes_into_the_registry_and_comes_back(folder: Path, client: 
     assert not [p for p in folder.iterdir() if p.name.startswith(".fetch")]
 
 
+def test_the_champion_is_found_once_there_is_one(folder: Path, client: MlflowClient) -> None:
+    """No alias: None, also before anything is registered; a version that is not there: refused."""
+    champion = f"models:/{tracking.REGISTERED_MODEL}@champion"
+    assert tracking.find_version(champion) is None
+    with open_run(folder) as run:
+        version = tracking.register_encoder(run, small_encoder(folder / "encoder"), alias="pretrained")
+    assert tracking.find_version(champion) is None
+    assert tracking.find_version(f"models:/{tracking.REGISTERED_MODEL}@pretrained") == version
+    assert tracking.find_version(f"models:/{tracking.REGISTERED_MODEL}/{version}") == version
+    with pytest.raises(UserError, match="no such version is registered"):
+        tracking.find_version(f"models:/{tracking.REGISTERED_MODEL}/{version + 1}")
+    tracking.promote_version(version, {"promoted_by": "a test"}, print)
+    assert tracking.find_version(champion) == version
+    assert client.get_model_version(tracking.REGISTERED_MODEL, str(version)).tags["promoted_by"] == "a test"
+
+
 def test_the_example_of_a_model_shows_artwork_only_on_this_machine(
     folder: Path, remote: MlflowClient, local: MlflowClient
 ) -> None:

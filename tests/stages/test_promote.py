@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from mfc.config import Promote, Report
+from mfc import pipeline, tracking
+from mfc.config import Promote, Report, Where
 from mfc.errors import UserError
+from mfc.faces import open_store
 from mfc.log import PrintLog
+from mfc.session import Session, open_session
 from mfc.stages.promote import Verdict, decide, metric_of
 from tests.conftest import Clone
 
@@ -107,3 +111,38 @@ def test_promotion_in_a_registry(tiny: Clone, tmp_path: Path) -> None:
     assert f"give models:/{NAME}@ALIAS" in words
     words = tiny.refuse(f"{PROMOTE} --candidate models:/{NAME}/99", env=env)
     assert "no such version is registered" in words
+
+
+@pytest.mark.xdist_group("tiny")
+@pytest.mark.parametrize(
+    ("gains", "moves"), [((0.2, 0.1), True), ((-0.2, -0.1), False), ((0.4, -0.2), False)]
+)
+def test_the_alias_moves_for_the_better_only(
+    tiny: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gains: tuple[float, float], moves: bool
+) -> None:
+    """With scores given, not measured: champion, tags, the run and what is said follow from them alone."""
+    shutil.copy2(tiny.path / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copytree(tiny.path / "work/tiny/faces", tmp_path / "work/tiny/faces")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for key in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(key, raising=False)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    old, new = sorted(int(v.version) for v in client.search_model_versions(f"name='{NAME}'"))[:2]
+    client.set_registered_model_alias(NAME, "champion", str(old))
+
+    def scores(session: Session, run: tracking.Run, version: int) -> pd.DataFrame:
+        titles = open_store(tmp_path / "work/tiny/faces").titles("test")
+        values = [0.4 + (gain if version == new else 0) for gain in gains]
+        return pd.DataFrame({"title": titles, "seed": 0, "ami": values})
+
+    monkeypatch.setattr(pipeline, "_scores_of_version", scores)
+    typed = {"promote": {"candidate": f"models:/{NAME}/{new}", "metric": "test/ami"}}
+    session = open_session(Where(experiment="tiny", work_dir=str(tmp_path / "work")), typed, print)
+    with tracking.open_run(experiment="e", name="n", stage="promote", work_dir=tmp_path / "work") as run:
+        said = pipeline.promote(session, run)
+    assert int(client.get_model_version_by_alias(NAME, "champion").version) == (new if moves else old)
+    assert f"version {new} {'takes' if moves else 'does not take'} the place of version {old}" in said
+    assert client.get_run(run.id).data.tags["promoted"] == str(moves).lower()
+    assert client.get_run(run.id).data.metrics["promote/gain"] == pytest.approx(sum(gains) / 2)
+    tags = client.get_model_version(NAME, str(new)).tags
+    assert tags.get("promoted_over") == (str(old) if moves else None)
