@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.synthetic import mean_and_interval, neighbours_right
 from mfc.adaptation import find_constraints, plan_adaptation
 from mfc.clustering import kmeans
 from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
-from mfc.constraints import Constraints, nearest_neighbours
+from mfc.constraints import Constraints
 from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.story import write_story
 from mfc.corpus.synthetic.write import ANNOTATIONS, PAGES_A_TASK, annotation, draw_task, splits_of, titles_of
@@ -29,7 +30,7 @@ from mfc.evaluation import HEAD_FACES, TitleScore, TitleView, score_title
 from mfc.faces import FaceStore, select
 from mfc.files import write_json, write_text
 from mfc.log import Log, PrintLog, progress
-from mfc.metrics import bootstrap_interval, clustering_metrics, constraint_quality
+from mfc.metrics import clustering_metrics, constraint_quality
 from mfc.stages import preprocess, pretrain, synthesize
 from mfc.training import fit
 
@@ -99,11 +100,8 @@ def measure(score: TitleScore, view: TitleView, n_init: int) -> dict[str, float]
         found = kmeans(features[frequent], len(np.unique(truth)), n_init=n_init, seed=score.seed).labels
         scored = dict(clustering_metrics(truth, found))
         result |= {"frequent accuracy": scored["accuracy"], "frequent nmi": scored["nmi"]}
-    pages, everyone = view.with_others.faces["page_index"].to_numpy(), view.with_others.labels
-    for name, reach in (("window", 1), ("anywhere", -1)):
-        i, j, _ = nearest_neighbours(score.features, pages, page_range=reach)
-        result[name] = float((everyone[i] == everyone[j]).mean())
-    return result
+    neighbours = (("window", 1), ("anywhere", -1))
+    return result | {name: neighbours_right(score, view, reach) for name, reach in neighbours}
 
 
 def study(
@@ -162,21 +160,16 @@ def table(scores: Mapping[str, Mapping[str, float]]) -> str:
             cells = []
             for measured in MEASURES:
                 values = np.array([[row.get(measured, np.nan)] for row in rows])
-                cells.append("–" if np.isnan(values).all() else _interval(values))
+                cells.append(mean_and_interval(values))
             before = [scores[f"{title}/before"] for title in titles]
-            cells.append(_interval(np.array([[row["window"] - row["anywhere"]] for row in rows])))
+            cells.append(mean_and_interval(np.array([[row["window"] - row["anywhere"]] for row in rows])))
             for gained in ("accuracy", "nmi") if name != "before" else ():
                 gains = [[row[gained] - old[gained]] for row, old in zip(rows, before, strict=True)]
-                cells.append(_interval(np.array(gains)))
+                cells.append(mean_and_interval(np.array(gains)))
             cells += ["–"] * (len(MEASURES) + 3 - len(cells))
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _interval(values: np.ndarray) -> str:
-    mean, low, high = bootstrap_interval(values)
-    return f"{mean:.3f} ({low:.3f}–{high:.3f})" if low >= 0 else f"{mean:+.3f} ({low:+.3f} … {high:+.3f})"
 
 
 def main() -> None:

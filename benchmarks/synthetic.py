@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.story import write_story
 from mfc.corpus.synthetic.write import titles_of
 from mfc.files import write_json
+
+if TYPE_CHECKING:
+    from mfc.evaluation import TitleScore, TitleView
 
 MEASURES = ("accuracy", "nmi", "window", "global")
 """Of a title's score: accuracy, NMI, precision of the nearest neighbour within a page, and anywhere."""
@@ -92,9 +96,7 @@ def difficulty(
 
 
 def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    from mfc.constraints import nearest_neighbours
     from mfc.evaluation import TitleView, score_title
-    from mfc.training import embed
 
     view = TitleView.of(store, title)
     score = score_title(
@@ -102,17 +104,23 @@ def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]
     )
     result = {name: score.metrics[name] for name in ("accuracy", "nmi")}
     faces = view.with_others
-    features = embed(encoder, store.crops, faces.rows, batch_size=evaluation.batch_size, compute=compute)
+    result |= {name: neighbours_right(score, view, reach) for name, reach in (("window", 1), ("global", -1))}
     pages = faces.faces["page_index"].to_numpy()
-    for name, reach in (("window", 1), ("global", -1)):
-        i, j, _ = nearest_neighbours(features, pages, page_range=reach)
-        result[name] = float((faces.labels[i] == faces.labels[j]).mean())
     # How often a face picked blindly from the window would be the same person.
     near = np.abs(pages[:, None] - pages[None, :]) <= 1
     np.fill_diagonal(near, False)
     same = faces.labels[:, None] == faces.labels[None, :]
     result["chance in window"] = float((near & same).sum() / near.sum())
     return result
+
+
+def neighbours_right(score: TitleScore, view: TitleView, page_range: int) -> float:
+    """How often the nearest face at most so many pages away (-1: anywhere) is the same person."""
+    from mfc.constraints import nearest_neighbours
+
+    faces = view.with_others
+    i, j, _ = nearest_neighbours(score.features, faces.faces["page_index"].to_numpy(), page_range=page_range)
+    return float((faces.labels[i] == faces.labels[j]).mean())
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:
@@ -123,15 +131,15 @@ def table(scores: dict[str, dict[str, float]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for kind in ("random", "pretrained", "adapted"):
-        cells = [_mean(_values(scores, kind, measure)) for measure in columns]
+        cells = [mean_and_interval(_values(scores, kind, measure)) for measure in columns]
         if set(cells) != {"–"}:
             lines.append(f"| {kind} | {' | '.join(cells)} |")
     lines += ["", "| paired difference | mean |", "|---|---|"]
     for measure in ("accuracy", "nmi"):
         gain = _values(scores, "adapted", measure) - _values(scores, "pretrained", measure)
-        lines.append(f"| adapted − pretrained, {measure} | {_mean(gain)} |")
+        lines.append(f"| adapted − pretrained, {measure} | {mean_and_interval(gain)} |")
     nearer = _values(scores, "pretrained", "window") - _values(scores, "pretrained", "global")
-    lines.append(f"| pretrained, nearest in window − anywhere | {_mean(nearer)} |")
+    lines.append(f"| pretrained, nearest in window − anywhere | {mean_and_interval(nearer)} |")
     return "\n".join(lines)
 
 
@@ -147,7 +155,8 @@ def _values(scores: dict[str, dict[str, float]], kind: str, measure: str) -> np.
     )
 
 
-def _mean(values: np.ndarray) -> str:
+def mean_and_interval(values: np.ndarray) -> str:
+    """Of (titles, seeds), NaN where not measured; signed where the interval reaches below zero."""
     from mfc.metrics import bootstrap_interval
 
     measured = values[~np.isnan(values).all(axis=1)]

@@ -77,16 +77,11 @@ class Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler ends a job with SIGTERM: its run shall then end as after Ctrl-C, not stay "running".
         with contextlib.suppress(ValueError):  # only a main thread may ask for signals
-            signal.signal(signal.SIGTERM, _interrupt)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise Mistake(str(error)) from None
-
-
-def _interrupt(number: int, frame: object) -> None:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 def _underscores(name: str) -> str:

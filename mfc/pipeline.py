@@ -151,7 +151,10 @@ def _adopt(
         run.say(f"registered {tracking.REGISTERED_MODEL} version {version}, alias {alias}")
 
 
-def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
+def evaluate(
+    session: Session, run: Run, *, nested: bool = False, version: int | None = None
+) -> list[TitleScore]:
+    """Score the encoder that the session names; ``version``: a registered one, not this experiment's own."""
     from mfc.encoder import load_encoder
     from mfc.stages import evaluate as stage
 
@@ -163,7 +166,7 @@ def evaluate(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
         _log_dataset(child, store, "evaluation", title)
         return stage.run(config, store, encoder, title, seed, child)
 
-    return _per_title(session, run, config, store, one, nested=nested)
+    return _per_title(session, run, config, store, one, nested=nested, version=version)
 
 
 def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
@@ -264,6 +267,7 @@ def promote(session: Session, run: Run) -> str:
     """Make a registered encoder the champion if it is better on a split's titles; returns the verdict."""
     from mfc import tracking
     from mfc.stages import promote as stage
+    from mfc.stages.report import titles_by_seeds
 
     config = session.config(Promote)
     split, metric = stage.metric_of(config)
@@ -286,7 +290,7 @@ def promote(session: Session, run: Run) -> str:
     store = _store(session, run, config.store)
     titles = store.titles(split)
     old, new = (
-        _titles_by_seeds(_scores_of_version(session, run, store, f"{model}/{version}"), metric, titles)
+        titles_by_seeds(_scores_of_version(session, run, version), titles, metric)
         for version in (champion, candidate)
     )
     verdict = stage.decide(config, session.config(Report), titles, old, new, run)
@@ -302,37 +306,22 @@ def promote(session: Session, run: Run) -> str:
     return f"{verdict.markdown}\n{result}"
 
 
-def _scores_of_version(session: Session, run: Run, store: FaceStore, uri: str) -> list[TitleScore]:
-    """Score every title of the split that `promote` chooses by, each in a child run."""
-    from mfc.encoder import load_encoder
-    from mfc.stages import evaluate as stage
+def _scores_of_version(session: Session, run: Run, version: int) -> pd.DataFrame:
+    """Rows (title, seed, metrics…) of a registered version on the titles to choose by."""
+    import pandas as pd
+
+    from mfc import tracking
 
     config = session.config(Promote)
-    values = {"split": config.metric.partition("/")[0], "seeds": config.seeds, "model": uri}
+    values = {
+        "store": config.store,
+        "model": f"models:/{tracking.REGISTERED_MODEL}/{version}",
+        "split": config.metric.partition("/")[0],
+        "title_idx": None,
+        "seeds": config.seeds,
+    }
     asked = dataclasses.replace(session, typed={**session.typed, "evaluate": values})
-    evaluation = asked.config(Evaluate)
-    encoder = load_encoder(_model(session, run, uri))
-    version = uri.rpartition("/")[2]
-    scores: list[TitleScore] = []
-    seeds = parse_seeds(config.seeds)
-    for title in _titles(store, evaluation):
-        for seed in seeds:
-            tags = {"title": title, "split": evaluation.split, "recipe": "none", "seed": str(seed)}
-            tags |= {"corpus": store.fingerprint, "model_version": version}
-            name = f"evaluate v{version} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
-            params = stage_params(asked, "evaluate")
-            with run.child(name, stage="evaluate", tags=tags, params=params) as child:
-                scores.append(stage.run(evaluation, store, encoder, title, seed, child))
-                _describe_score(asked, child, store, evaluation, scores[-1])
-    return scores
-
-
-def _titles_by_seeds(scores: list[TitleScore], metric: str, titles: list[str]) -> np.ndarray:
-    """(titles, seeds) float64 of one metric; NaN where it is undefined."""
-    import numpy as np
-
-    values = [[s.metrics.get(metric, np.nan) for s in scores if s.title == title] for title in titles]
-    return np.array(values, np.float64)
+    return pd.DataFrame([_row(score) for score in evaluate(asked, run, nested=True, version=version)])
 
 
 def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
@@ -616,8 +605,12 @@ def _per_title(
     one: Callable[[str, int, Run], TitleScore],
     *,
     nested: bool,
+    version: int | None = None,
 ) -> list[TitleScore]:
-    """Score each title and seed in a child run; a single one in the run itself."""
+    """Score each title and seed in a child run; a single one in the run itself.
+
+    Scores are kept for `report`, unless they are those of a registered ``version``.
+    """
     stage = type(config).__name__.lower()
     titles, seeds = _titles(store, config), parse_seeds(config.seeds)
     recipe = config.recipe if isinstance(config, Finetune) else "none"
@@ -627,12 +620,14 @@ def _per_title(
         for seed in seeds:
             tags = {"title": title, "split": config.split, "recipe": recipe, "seed": str(seed)}
             tags["corpus"] = store.fingerprint
+            tags |= {} if version is None else {"model_version": str(version)}
             if single:
                 run.tags(tags)
                 score = one(title, seed, run)
                 _describe_score(session, run, store, config, score)
             else:
-                name = f"{stage} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
+                of_version = "" if version is None else f" v{version}"
+                name = f"{stage}{of_version} {title}" + (f" seed {seed}" if len(seeds) > 1 else "")
                 params = stage_params(session, stage)
                 with run.child(name, stage=stage, tags=tags, params=params) as child:
                     score = one(title, seed, child)
@@ -641,8 +636,9 @@ def _per_title(
                 f"{stage} {title}: accuracy {score.metrics['accuracy']:.3f}, NMI {score.metrics['nmi']:.3f}"
             )
             scores.append(score)
-            _keep_score(session, stage, config.split, score)
-            _keep_details(session, stage, config.split, score)
+            if version is None:
+                _keep_score(session, stage, config.split, score)
+                _keep_details(session, stage, config.split, score)
     if len(scores) > 1 and not nested:
         means = {m: sum(s.metrics[m] for s in scores) / len(scores) for m in ("accuracy", "nmi")}
         run.metrics({f"mean/{name}": value for name, value in means.items()})

@@ -195,24 +195,18 @@ def _faces(
     images: Sequence[Any], boxes: Sequence[Sequence[Box]] | None, side: int
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Every face as (side, side, 3) uint8: the images themselves, or what the boxes cut from them."""
-    from mfc.faces import expand_box
+    from mfc.faces import expand_box, stretch
 
     for row, image in enumerate(images):
         picture = _decode(image, row)
         if boxes is None:
-            yield _stretch(picture, side)
+            yield stretch(picture, side, 3)
             continue
         for place, box in enumerate(boxes[row]):
             if box[0] >= picture.width or box[1] >= picture.height or box[2] <= 0 or box[3] <= 0:
                 size = f"{picture.width}x{picture.height}"
                 raise BadImage(row, f"box {place}, {list(box)}, lies outside of the page of {size} pixels")
-            yield _stretch(picture.crop(expand_box(box, picture.size)), side)
-
-
-def _stretch(picture: Image, side: int) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
+            yield stretch(picture.crop(expand_box(box, picture.size)), side, 3)
 
 
 def _as_list(model_input: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from mfc.config import SPLITS, Promote, Report
 from mfc.errors import UserError
 from mfc.log import Log
-from mfc.metrics import clustering_metrics, embedding_metrics, paired_difference
+from mfc.metrics import clustering_metrics, embedding_metrics
+from mfc.stages.report import estimators, interval_text
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,12 @@ def decide(
     Args:
         champion, candidate: (titles, seeds) float64 of ``config.metric``.
     """
-    gain, low, high = paired_difference(
-        champion,
-        candidate,
-        confidence=intervals.confidence,
-        resamples=intervals.resamples,
-        seed=intervals.seed,
-    )
+    _, difference = estimators(intervals)
+    gain, low, high = difference(champion, candidate)
     better = bool(low > config.min_gain)
-    log.metrics({f"promote/{name}": v for name, v in _finite(gain=gain, low=low, high=high).items()})
-    span = f"{low:+.3f} … {high:+.3f}" if math.isfinite(low) else "none, for want of titles"
+    values = {"gain": gain, "low": low, "high": high}
+    log.metrics({f"promote/{name}": value for name, value in values.items() if math.isfinite(value)})
+    span = interval_text(low, high, "+") if math.isfinite(low) else "none, for want of titles"
     coverage = f"{intervals.confidence:.0%} interval"
     place = "above" if better else "not wholly above"
     sentence = (
@@ -82,7 +79,3 @@ def decide(
     lines.append(f"| **mean** | **{champion.mean():.3f}** | **{candidate.mean():.3f}** | **{gain:+.3f}** |")
     lines.append(f"| {coverage} | | | {span} |")
     return Verdict(better, gain, low, high, sentence, "\n".join(lines) + "\n")
-
-
-def _finite(**values: float) -> Mapping[str, float]:
-    return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -80,11 +80,11 @@ def summarise(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, c
     titles = [t for t in dict.fromkeys(pretrained["title"]) if t in set(adapted["title"])]
     if not titles:
         raise UserError("report: no title has both pre-trained and adapted scores; run `mfc main` first")
-    interval, difference = _estimators(config)
+    interval, difference = estimators(config)
     columns: dict[str, list[object]] = {"title": [*titles, "mean"]}
     intervals: dict[str, tuple[float, float, float]] = {}
     for metric in METRICS:
-        before, after = (_titles_by_seeds(scores, titles, metric) for scores in (pretrained, adapted))
+        before, after = (titles_by_seeds(scores, titles, metric) for scores in (pretrained, adapted))
         intervals[f"{metric}_pretrained"] = interval(before)
         intervals[f"{metric}_adapted"] = interval(after)
         intervals[f"{metric}_difference"] = difference(before, after)
@@ -98,7 +98,7 @@ def summarise(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, c
     return Summary(table, intervals, _markdown(table, intervals, config.confidence, corpus))
 
 
-def _estimators(config: Report) -> tuple[Callable[..., Interval], Callable[..., Interval]]:
+def estimators(config: Report) -> tuple[Callable[..., Interval], Callable[..., Interval]]:
     """`bootstrap_interval` and `paired_difference` with the report's settings."""
     settings: dict[str, Any] = {
         "confidence": config.confidence,
@@ -108,7 +108,7 @@ def _estimators(config: Report) -> tuple[Callable[..., Interval], Callable[..., 
     return functools.partial(bootstrap_interval, **settings), functools.partial(paired_difference, **settings)
 
 
-def _titles_by_seeds(scores: pd.DataFrame, titles: list[str], metric: str) -> np.ndarray:
+def titles_by_seeds(scores: pd.DataFrame, titles: list[str], metric: str) -> np.ndarray:
     """(titles, seeds) float64, NaN where a seed was not run."""
     wide = scores.pivot_table(index="title", columns="seed", values=metric, aggfunc="last")
     return wide.reindex(titles).to_numpy(dtype=np.float64)
@@ -148,7 +148,7 @@ def _markdown(
             + " |"
         )
     spans = (intervals[f"{metric}_{kind}"] for metric in METRICS for kind in kinds)
-    cells = (_span(low, high, "") for _, low, high in spans)
+    cells = (interval_text(low, high, "") for _, low, high in spans)
     lines.append(f"| {confidence:.0%} interval over titles and seeds | " + " | ".join(cells) + " |")
     for name, rows in PUBLISHED.items():
         published = (
@@ -177,7 +177,7 @@ def compare(config: Report, runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         UserError: when the two have no title in common.
     """
     (name_a, a), (name_b, b) = runs.items()
-    _, difference = _estimators(config)
+    _, difference = estimators(config)
     rows: list[dict[str, object]] = []
     for stage in ("evaluate", "finetune"):
         for split in SPLITS:
@@ -221,7 +221,7 @@ def comparison_markdown(table: pd.DataFrame, names: Sequence[str], confidence: f
     ]
     lines += [
         f"| {r['stage']} | {r['metric']} | {r['titles']} | {r['seeds']} | {r['A']:.3f} | {r['B']:.3f} | "
-        f"{r['difference']:+.3f} | {_span(r['low'], r['high'], '+')} | {r['verdict']} |"
+        f"{r['difference']:+.3f} | {interval_text(r['low'], r['high'], '+')} | {r['verdict']} |"
         for r in table.to_dict("records")
     ]
     return "\n".join(lines) + "\n"
@@ -234,7 +234,7 @@ def _cell(row: Mapping[Hashable, Any], metric: str, kind: str) -> str:
     return f"{row[f'{metric}_{kind}']:{'+' if kind == 'difference' else ''}.3f}{spread}"
 
 
-def _span(low: float, high: float, sign: str) -> str:
+def interval_text(low: float, high: float, sign: str) -> str:
     """An interval as text; a dash where one value alone leaves nothing to estimate an error from."""
     return f"{low:{sign}.3f} … {high:{sign}.3f}" if np.isfinite([low, high]).all() else "–"
 
