@@ -12,7 +12,7 @@ EXPERIMENT ?= demo
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: install ## the whole pipeline on a synthetic corpus: under 6 minutes on two cores
+demo: install ## the whole pipeline on a synthetic corpus: 5 to 8 minutes on two cores
 	$(RUN) MLFLOW_EXPERIMENT_NAME=$(EXPERIMENT) mlflow run . --env-manager=local -P experiment=$(EXPERIMENT)
 	@echo "Compare the runs in the MLflow UI:  make ui   (then open http://127.0.0.1:$(PORT))"
 
