@@ -82,13 +82,18 @@ def kmeans_protocol(kind: str, n: int, *, baseline_restarts: int, seeds: Sequenc
         inertias.append([inertia(features, labels) for labels in (same, theirs, exchanged)])
         accuracies.append([cluster_accuracy(names, labels) for labels in (same, theirs, exchanged)])
     baseline = f"scikit-learn, {baseline_restarts} restarts" + (f" × {scale:.0f}" if scale > 1 else "")
-    note = f"{baseline_restarts} restarts: "
-    note += "inertia {:.3f} against {:.3f}, with exchange {:.3f}".format(*np.mean(inertias, axis=0))
+    note = f"{baseline_restarts} restarts, {len(seeds)} seeds: inertia {against(inertias)}"
     if kind == "clustered":
-        note += "; accuracy {:.3f} against {:.3f}, with exchange {:.3f}".format(*np.mean(accuracies, axis=0))
+        note += f"; accuracy {against(accuracies)}"
     theirs_all, ours_all = zip(*times, strict=True)
     name = f"k-means × {RESTARTS}, {CHARACTERS} clusters, {kind}"
     return Measured(name, n, "faces", baseline, theirs_all, ours_all, "≥ 10×", note)
+
+
+def against(values: Sequence[Sequence[float]]) -> str:
+    """What (ours, theirs, ours with exchange) were over seeds: mean ± standard deviation."""
+    pairs = zip(np.mean(values, axis=0), np.std(values, axis=0), strict=True)
+    return "{} against {}, with exchange {}".format(*(f"{mean:.3f} ± {spread:.3f}" for mean, spread in pairs))
 
 
 def drawn_title(n: int, dim: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mfc.corpus.synthetic.head import Head, array, feature, on_skull, outline
+from mfc.corpus.synthetic.head import Head, array, feature, on_skull, outline, turned
 from mfc.corpus.synthetic.raster import BLACK, WHITE, Points, ellipse
 
 _OPEN = {
@@ -43,10 +43,7 @@ def _eye(head: Head, way: float, opening: float) -> None:
     def place(points: Points) -> Points:
         """From the eye (inner corner -1, outer 1) to the turned face."""
         a, b = points[:, 0] * w, points[:, 1] * h
-        return feature(
-            head,
-            np.stack([way * (look.eye_space + a * cos + b * sin * 0.3), look.eye_y - a * sin + b * cos], 1),
-        )
+        return turned(head, way * (look.eye_space + a * cos + b * sin * 0.3), look.eye_y - a * sin + b * cos)
 
     lid = style.lid_weight and look.lid_weight
     if opening == 0.0:

@@ -236,7 +236,7 @@ def _hair_lines(head: Head, strands: list[tuple[Points, Points]]) -> None:
     for root, tip in strands[: 3 + 2 * style.hair_lines]:
         bend = (tip - root)[::-1] * (-0.08, 0.08)
         pen.line(
-            np.stack([root * 0.75 + tip * 0.25 + 0.4 * bend, (root + tip) / 2 + bend, tip]),
+            np.array([root * 0.75 + tip * 0.25 + 0.4 * bend, (root + tip) / 2 + bend, tip]),
             0.6,
             (0.05, 0.3),
             grey,
@@ -246,7 +246,7 @@ def _hair_lines(head: Head, strands: list[tuple[Points, Points]]) -> None:
         a = -0.9 + 1.8 * (k + 0.5 + 0.3 * look.jitter[k]) / style.hair_lines
         start = np.array([cx + 0.95 * rx * np.sin(a), cy - 0.93 * ry * np.cos(a)])
         pen.line(
-            np.stack([start, start * 0.88 + (0, 0.0), start * 0.74 + (0.02, 0.06)]),
+            np.array([start, start * 0.88, start * 0.74 + (0.02, 0.06)]),
             0.55,
             (0.9, 0.05),
             grey,

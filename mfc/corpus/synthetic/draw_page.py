@@ -16,7 +16,7 @@ from mfc.corpus.synthetic.draw_text import draw_text, glyphs
 from mfc.corpus.synthetic.genes import Genes
 from mfc.corpus.synthetic.look import Look, make_look
 from mfc.corpus.synthetic.presets import Preset
-from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Screen, dot_screen, line_screen
+from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Screen, dot_screen, line_screen, paste_polygon
 from mfc.corpus.synthetic.story import Figure, Page, Story
 from mfc.corpus.synthetic.style import Style, aged
 
@@ -84,10 +84,7 @@ class Studio:
             draw_effect(canvas, scenery, self.kit.tones, times, [_centre(f, times, canvas) for f in figures])
             for figure in sorted(figures, key=lambda f: f.head[3] - f.head[1]):
                 self._figure(canvas, figure, page, rng)
-            mask = Image.new("L", canvas.size, 0)
-            local = (corners - (x0, y0)).astype(np.float32)
-            ImageDraw.Draw(mask).draw.draw_polygon(local.ravel(), 255, 1)
-            sheet.paste(canvas.image, (x0, y0), mask)
+            paste_polygon(sheet, canvas.image, (x0, y0), corners - (x0, y0))
             if frame.bordered:
                 edge = [tuple(p) for p in [*corners.tolist(), corners[0].tolist()]]
                 ImageDraw.Draw(sheet).line(

@@ -13,12 +13,11 @@ from mfc.corpus.synthetic.story import Scenery
 def draw_place(canvas: Canvas, scenery: Scenery, tones: Mapping[str, Screen], times: int) -> None:
     rng = np.random.default_rng([scenery.seed, 5])
     width, height = canvas.size
-    whole = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=float)
     kind = scenery.place
     thin = max(1, round(0.7 * times))
     line = canvas.draw.line
     if kind == "tone":
-        canvas.tone([whole], tones[str(rng.choice(["light", "light", "mid"]))])
+        canvas.tone_all(tones[str(rng.choice(["light", "light", "mid"]))])
     elif kind == "gradient":
         edge = height * rng.uniform(0.3, 0.7)
         for step, tone in enumerate(("light", "mid")):
@@ -77,7 +76,7 @@ def draw_place(canvas: Canvas, scenery: Scenery, tones: Mapping[str, Screen], ti
             canvas.tone([leaves], tones[str(rng.choice(["light", "mid", "hatched"]))])
             line(np.concatenate([leaves, leaves[:1]]).ravel().tolist(), fill=BLACK, width=thin)
     elif kind == "sky":
-        canvas.tone([whole], tones["light"])
+        canvas.tone_all(tones["light"])
         for _ in range(int(rng.integers(2, 5))):
             cx, cy, r = (
                 rng.uniform(0, 1) * width,
@@ -89,7 +88,7 @@ def draw_place(canvas: Canvas, scenery: Scenery, tones: Mapping[str, Screen], ti
                     ellipse(cx + (k - 1.5) * r * 0.7, cy - (k % 2) * r * 0.2, r * 0.6, r * 0.35), WHITE
                 )
     elif kind == "night":
-        canvas.fill(whole, BLACK)
+        canvas.image.paste(BLACK, (0, 0, width, height))
         for _ in range(30):
             x, y = rng.uniform(0, width), rng.uniform(0, height)
             r = rng.uniform(0.4, 1.1) * times
@@ -116,8 +115,9 @@ def draw_effect(
         start = span * rng.uniform(0.22, 0.4, count) * (1.0 if scenery.effect == "focus" else 0.8)
         ray = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         side = ray[:, ::-1] * (-1, 1) * (span * rng.uniform(0.003, 0.014, count))[:, None]
-        for r, s, a in zip(ray, side, start, strict=True):
-            canvas.fill(np.stack([centre + r * a, centre + r * span + s, centre + r * span - s]), ink)
+        inner, outer = centre + ray * start[:, None], centre + ray * span
+        for triangle in np.stack([inner, outer + side, outer - side], axis=1):
+            canvas.fill(triangle, ink)
     elif scenery.effect == "speed":
         slope = rng.normal(0, 0.15)
         for _ in range(45):

@@ -79,9 +79,13 @@ def face_box(look: Look, yaw: float, pitch: float) -> tuple[float, float, float,
 
 def feature(head: Head, points: Points) -> Points:
     """Points of the face seen from the front, moved to where the turned and nodding head shows them."""
+    return turned(head, points[:, 0], points[:, 1])
+
+
+def turned(head: Head, u: Points, v: Points) -> Points:
+    """`feature` of points given by their two coordinates, (n,) each."""
     near, far, nod = head.turning
-    u, v = points[:, 0], points[:, 1]
-    moved = np.empty_like(points)
+    moved = np.empty((len(u), 2))
     # The middle of the face recedes towards chin and forehead.
     middle = 1 - 0.12 * np.maximum(v - 0.5, 0) - 0.06 * np.maximum(-v, 0)
     moved[:, 0] = 0.86 * head.side * middle + near * np.minimum(u, 0) + far * np.maximum(u, 0)
@@ -104,11 +108,12 @@ def on_skull(head: Head, azimuth: Points, height: Points, reach: Points | float 
         reach: 1 is the skull's surface.
     """
     cx, cy, rx, ry = skull(head, 0.04)
-    level = np.sqrt(np.clip(1 - ((height - cy) / (ry * 1.35)) ** 2, 0.05, 1))
-    turned = np.asarray(azimuth) + head.yaw
-    nod = head.turning[2] * 0.25 * np.cos(turned)
-    x = cx + rx * level * np.sin(turned) * reach
-    return np.stack([x, cy + (height - cy) * reach + nod], axis=-1)
+    level = np.sqrt(np.maximum(1 - ((height - cy) / (ry * 1.35)) ** 2, 0.05))
+    around = azimuth + head.yaw
+    places = np.empty((len(azimuth), 2))
+    places[:, 0] = cx + rx * level * np.sin(around) * reach
+    places[:, 1] = cy + (height - cy) * reach + head.turning[2] * 0.25 * np.cos(around)
+    return places
 
 
 def paint(head: Head, shapes: list[Points], fill: str, contour: float = 1.0) -> None:

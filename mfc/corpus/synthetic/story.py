@@ -460,6 +460,7 @@ class _Teller:
             rows = -(-length // columns)
             width, height = columns * unit * 1.15, rows * unit
             width, height = min(width, 0.6 * (x1 - x0)), min(height, 0.75 * (y1 - y0))
+            taken = [_swell(t.box, 1.5) for t in before + result]
             best: tuple[float, Box] | None = None
             for _ in range(5):
                 cx = rng.choice([rng.beta(1.2, 5), rng.beta(5, 1.2)]) * (x1 - x0 - width) + x0 + width / 2
@@ -467,9 +468,8 @@ class _Teller:
                 box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
                 swollen = _swell(box, 1.5)
                 # A balloon may cover a corner of a face, not its middle, and no other balloon.
-                cost = sum(_overlap(swollen, h) for h in heads) + 4 * sum(
-                    _overlap(swollen, _swell(t.box, 1.5)) for t in before + result
-                )
+                cost = sum(_overlap(swollen, h) for h in heads)
+                cost += 4 * sum(_overlap(swollen, t) for t in taken)
                 if best is None or cost < best[0]:
                     best = (cost, box)
             if best is None or best[0] > 0.25:
@@ -508,10 +508,10 @@ def _area(box: Box) -> float:
 
 def _overlap(a: Box, b: Box) -> float:
     """Share of the smaller box that both cover."""
-    both = _both(a, b)
-    if both[2] <= both[0] or both[3] <= both[1]:
+    # Most boxes are far apart, which is quickest seen so.
+    if a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]:
         return 0.0
-    return _area(both) / max(1e-9, min(_area(a), _area(b)))
+    return _area(_both(a, b)) / max(1e-9, min(_area(a), _area(b)))
 
 
 def _share(part: Box, whole: Box) -> float:

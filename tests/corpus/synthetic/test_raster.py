@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
-from mfc.corpus.synthetic.raster import Canvas, curve, dot_screen, line_screen, spline_matrix, stroke_profile
+from mfc.corpus.synthetic.raster import (
+    Canvas,
+    curve,
+    dot_screen,
+    line_screen,
+    paste_polygon,
+    spline_matrix,
+    stroke_profile,
+)
 
 POINTS = np.array([(0.0, 0.0), (1.0, 2.0), (3.0, 1.0), (4.0, 4.0)])
 
@@ -35,7 +45,7 @@ def test_tangents_are_the_derivative_of_the_points(closed: bool) -> None:
 
 def test_a_stroke_is_thickest_in_its_middle() -> None:
     """Half-widths rise from the first end's share to half the weight and fall to the other end's share."""
-    profile = stroke_profile(101, 0.2, 0.6)[:, 0]
+    profile = stroke_profile(101, 0.2, 0.6)
     assert profile[0] == pytest.approx(0.1)
     assert profile[-1] == pytest.approx(0.3)
     assert profile.argmax() == 50
@@ -68,3 +78,28 @@ def test_screens_continue_across_canvases() -> None:
     right = Canvas(Image.new("L", (90, 100), 255), (110, 0))
     right.tone([square - (110, 0)], screen)
     np.testing.assert_array_equal(np.asarray(whole.image)[:, 110:], np.asarray(right.image))
+
+
+def test_a_tone_over_everything_is_the_tone_of_a_shape_as_large() -> None:
+    screen = dot_screen((200, 100), 7, (1, 1), 0.4, 0)
+    shaped, whole = (Canvas(Image.new("L", (90, 60), 255), (30, 20)) for _ in range(2))
+    shaped.tone([np.array([(0.0, 0.0), (90.0, 0.0), (90.0, 60.0), (0.0, 60.0)])], screen)
+    whole.tone_all(screen)
+    np.testing.assert_array_equal(np.asarray(shaped.image), np.asarray(whole.image))
+
+
+_INSET = st.floats(0, 18)
+
+
+@given(st.tuples(*[st.tuples(_INSET, _INSET)] * 4), st.integers(0, 4))
+def test_a_frame_is_pasted_as_by_one_mask(insets: tuple[tuple[float, float], ...], extra: int) -> None:
+    """Whatever its slant, and with more corners than four: equal to pasting everything through a mask."""
+    noise = np.random.default_rng(0).integers(1, 256, (40, 50), dtype=np.uint8)
+    (a, b), (c, d), (e, f), (g, h) = insets
+    corners = np.array([(a, b), (50 - c, d), (50 - e, 40 - f), (g, 40 - h), *[(g, 40 - h)] * extra])
+    source, mask = Image.fromarray(noise), Image.new("L", (50, 40), 0)
+    ImageDraw.Draw(mask).polygon(corners.astype(np.float32).ravel().tolist(), fill=255)
+    expected, pasted = Image.new("L", (70, 60), 0), Image.new("L", (70, 60), 0)
+    expected.paste(source, (7, 9), mask)
+    paste_polygon(pasted, source, (7, 9), corners)
+    np.testing.assert_array_equal(np.asarray(expected), np.asarray(pasted))
