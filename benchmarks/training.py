@@ -47,11 +47,14 @@ PLAN = Plan(
 FIRST_STEP = """
 import os, sys
 import mfc.cli
-from mfc import training
-class First(training._Meter):
-    def step(self, *_):
-        os._exit(0)
-training._Meter = First
+def run_to_first_step(*arguments):
+    from mfc import training
+    class First(training._Meter):
+        def step(self, *_):
+            os._exit(0)
+    training._Meter = First
+    return run(*arguments)
+run, mfc.cli._run = mfc.cli._run, run_to_first_step
 sys.argv = ["mfc", *sys.argv[1:]]
 try:
     mfc.cli.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,6 +62,10 @@ def options(config: type, prefix: str = "") -> Callable[[Callable[..., Any]], Ca
     return decorate
 
 
+GARBAGE = (50_000, 20, 20)
+"""Thresholds of the garbage collector; Python's own are (700, 10, 10)."""
+
+
 class Mistake(click.ClickException):
     """The user can mend this: one sentence, exit code 2."""
 
@@ -78,6 +83,9 @@ class Cli(click.Group):
         # A scheduler ends a job with SIGTERM: its run shall then end as after Ctrl-C, not stay "running".
         with contextlib.suppress(ValueError):  # only a main thread may ask for signals
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Importing torch and mlflow makes a million objects that stay; looking for garbage among them again
+        # and again takes a sixth of a start.
+        gc.set_threshold(*GARBAGE)
         try:
             return super().invoke(ctx)
         except UserError as error:

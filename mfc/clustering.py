@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +94,11 @@ def kmeans(
         ]
         best = min(finished, key=lambda result: result.inertia)
     return KMeansResult(best.labels, best.inertia, best.centres, n_init)
+
+
+def import_ahead() -> None:
+    """Begin to import scikit-learn, which takes half a second, while a network computes."""
+    threading.Thread(target=importlib.import_module, args=("sklearn.cluster",), daemon=True).start()
 
 
 def _polish(

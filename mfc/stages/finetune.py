@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from mfc.adaptation import link_faces, plan_adaptation
+from mfc.clustering import import_ahead
 from mfc.config import Finetune
 from mfc.constraints import Constraints
 from mfc.device import pick_compute
@@ -44,6 +45,7 @@ def run(
     selection = select(store, [title], others=True)
     if len(selection.rows) < 2:
         raise UserError(f"{title}: {len(selection.rows)} usable faces are too few to adapt to")
+    import_ahead()
     before = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
     constraints = link_faces(config, before, selection)
     quality = dict(constraint_quality(constraints.must_link, constraints.cannot_link, selection.labels))
