@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,9 +82,14 @@ def test_kmeans_row_compares_the_inertia_and_scales_only_the_time_of_the_baselin
     row = numerics.kmeans_protocol("isotropic", 60, baseline_restarts=1, seeds=range(2))
     assert len(row.baseline_s) == len(row.ours_s) == 2
     assert row.baseline.endswith("1 restarts × 1000")
-    assert row.note.startswith("1 restarts: inertia ")
-    ours, theirs, exchanged = (float(row.note.split()[place].strip(",")) for place in (3, 5, 8))
+    assert row.note.startswith("1 restarts, 2 seeds: inertia ")
+    ours, theirs, exchanged = (float(mean) for mean in re.findall(r"(\d+\.\d+) ±", row.note))
     assert exchanged <= ours < 1.1 * theirs
+
+
+def test_kmeans_note_has_mean_and_spread_over_seeds() -> None:
+    note = numerics.against([(1.0, 2.0, 0.5), (3.0, 2.0, 0.5)])
+    assert note == "2.000 ± 1.000 against 2.000 ± 0.000, with exchange 0.500 ± 0.000"
 
 
 def test_gpu_script_runs_small_and_agrees_with_the_processor(tmp_path: Path) -> None:
