@@ -101,8 +101,10 @@ def load_encoder(folder: Path, device: torch.device | str = "cpu") -> Encoder:
     try:
         saved = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         tuples = {key: tuple(saved[key]) for key in ("classes", "mean", "std")}
-        encoder = Encoder(EncoderConfig(**{**saved, **tuples}))
-        encoder.load_state_dict(load_file(folder / WEIGHTS_NAME))
+        # No memory and no random numbers for weights that the file replaces.
+        with torch.device("meta"):
+            encoder = Encoder(EncoderConfig(**{**saved, **tuples}))
+        encoder.load_state_dict(load_file(folder / WEIGHTS_NAME), assign=True)
     except FileNotFoundError as error:
         raise UserError(
             f"{folder}: no encoder there ({Path(error.filename or WEIGHTS_NAME).name} is missing); make one "
