@@ -20,6 +20,9 @@ from mfc.corpus.synthetic.raster import BLACK, WHITE, Canvas, Screen, dot_screen
 from mfc.corpus.synthetic.story import Figure, Page, Story
 from mfc.corpus.synthetic.style import Style, aged
 
+GRAINS = 8
+"""So many pictures of a scanner's noise are drawn, and used again and again."""
+
 
 @dataclass(frozen=True)
 class Kit:
@@ -55,6 +58,12 @@ class Studio:
         self.story, self.preset = story, preset
         self.kit = make_kit(story.style, preset, seed)
         self._look = functools.lru_cache(maxsize=512)(self._make_look)
+        style = story.style
+        span = style.paper - style.black
+        self._inks = [round(style.black + span * v / 255) for v in range(256)]
+        amount = style.noise / 8
+        grain = [round(128 + (v - 128) * amount) for v in range(256)]
+        self._grains = [_grain(preset.width, preset.height, kind).point(grain) for kind in range(GRAINS)]
 
     def _make_look(
         self, character: int, stranger: int, costume: int, down: bool, chibi: bool, when: int
@@ -112,13 +121,8 @@ class Studio:
         image = sheet.reduce(preset.oversize)
         if style.blur > 0.25:
             image = image.filter(ImageFilter.BoxBlur(style.blur))
-        span = style.paper - style.black
-        image = image.point([round(style.black + span * v / 255) for v in range(256)])
-        grain = _grain(preset.width, preset.height, int(rng.integers(8)))
-        amount = style.noise / 8
-        image = ImageChops.add(
-            image, grain.point([round(128 + (v - 128) * amount) for v in range(256)]), 1, -128
-        )
+        image = image.point(self._inks)
+        image = ImageChops.add(image, self._grains[int(rng.integers(GRAINS))], 1, -128)
         image = ImageChops.multiply(image, _fold(preset.width, preset.height))
         if not page.colour:
             return image
@@ -134,7 +138,7 @@ def _centre(figure: Figure, times: int, canvas: Canvas) -> tuple[float, float]:
     return (x0 + x1) / 2 * times - canvas.origin[0], (y0 + y1) / 2 * times - canvas.origin[1]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=GRAINS)
 def _grain(width: int, height: int, kind: int) -> Image.Image:
     noise = np.random.default_rng([kind, 4]).normal(128, 8, (height, width))
     return Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))

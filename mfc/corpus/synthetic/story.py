@@ -463,7 +463,8 @@ class _Teller:
             taken = [_swell(t.box, 1.5) for t in before + result]
             best: tuple[float, Box] | None = None
             for _ in range(5):
-                cx = rng.choice([rng.beta(1.2, 5), rng.beta(5, 1.2)]) * (x1 - x0 - width) + x0 + width / 2
+                at = (rng.beta(1.2, 5), rng.beta(5, 1.2))[int(rng.integers(2))]
+                cx = at * (x1 - x0 - width) + x0 + width / 2
                 cy = rng.beta(1.1, 2.2) * (y1 - y0 - height) + y0 + height / 2
                 box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
                 swollen = _swell(box, 1.5)
