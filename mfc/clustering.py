@@ -98,7 +98,8 @@ def kmeans(
 
 def import_ahead() -> None:
     """Begin to import scikit-learn, which takes half a second, while a network computes."""
-    threading.Thread(target=importlib.import_module, args=("sklearn.cluster",), daemon=True).start()
+    # No daemon: an interpreter that ends amid an import may crash.
+    threading.Thread(target=importlib.import_module, args=("sklearn.cluster",)).start()
 
 
 def _polish(
