@@ -92,6 +92,13 @@ def test_kmeans_note_has_mean_and_spread_over_seeds() -> None:
     assert note == "2.000 ± 1.000 against 2.000 ± 0.000, with exchange 0.500 ± 0.000"
 
 
+def test_the_start_of_finetune_is_followed_to_its_first_step() -> None:
+    """A command that ends without a step, or never meets the one that is watched for, is an error."""
+    row = training.start_of_finetune(repeats=0)
+    assert row.baseline == "python -c 'import torch, mlflow'"
+    assert row.n == 330
+
+
 def test_gpu_script_runs_small_and_agrees_with_the_processor(tmp_path: Path) -> None:
     """All rows, checks and the epoch are in the file, and valid JSON."""
     path = tmp_path / "results" / "cpu.json"

@@ -67,16 +67,17 @@ def test_a_metric_that_is_not_there_is_refused(metric: str) -> None:
         metric_of(Promote(metric=metric))
 
 
+def copied(tiny: Clone, folder: Path) -> str:
+    """Address of a copy of the pipeline's registry; its faces go along, since it belongs to all tests."""
+    shutil.copy2(tiny.path / "mlflow.db", folder / "mlflow.db")
+    shutil.copytree(tiny.path / "work/tiny/faces", folder / "work/tiny/faces")
+    return f"sqlite:///{folder}/mlflow.db"
+
+
 @pytest.mark.xdist_group("tiny")
 def test_promotion_in_a_registry(tiny: Clone, tmp_path: Path) -> None:
     """The first becomes champion; a rival by the rule only; evaluations are runs below; `@champion` loads."""
-    # The pipeline's store and outputs belong to all tests, so this one works on copies.
-    shutil.copy2(tiny.path / "mlflow.db", tmp_path / "mlflow.db")
-    shutil.copytree(tiny.path / "work/tiny/faces", tmp_path / "work/tiny/faces")
-    env = {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
-        "MFC_WORK_DIR": str(tmp_path / "work"),
-    }
+    env = {"MLFLOW_TRACKING_URI": copied(tiny, tmp_path), "MFC_WORK_DIR": str(tmp_path / "work")}
     client = MlflowClient(env["MLFLOW_TRACKING_URI"])
     first = client.get_model_version_by_alias(NAME, "pretrained").version
 
@@ -121,12 +122,11 @@ def test_the_alias_moves_for_the_better_only(
     tiny: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gains: tuple[float, float], moves: bool
 ) -> None:
     """With scores given, not measured: champion, tags, the run and what is said follow from them alone."""
-    shutil.copy2(tiny.path / "mlflow.db", tmp_path / "mlflow.db")
-    shutil.copytree(tiny.path / "work/tiny/faces", tmp_path / "work/tiny/faces")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    address = copied(tiny, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     for key in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(key, raising=False)
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(address)
     old, new = sorted(int(v.version) for v in client.search_model_versions(f"name='{NAME}'"))[:2]
     client.set_registered_model_alias(NAME, "champion", str(old))
 

@@ -133,7 +133,7 @@ def paste_polygon(target: Image.Image, source: Image.Image, at: tuple[int, int],
         left, right = int(corners[[0, 3], 0].max()) + 2, int(corners[[1, 2], 0].min()) - 2
         top, bottom = int(corners[[0, 1], 1].max()) + 2, int(corners[[2, 3], 1].min()) - 2
     mask = Image.new("L", source.size, 0)
-    ImageDraw.Draw(mask).draw.draw_polygon(corners.astype(np.float32).ravel(), 255, 1)
+    Canvas(mask, at).fill(corners, 255)
     if right <= left or bottom <= top:
         target.paste(source, at, mask)
         return
@@ -176,10 +176,7 @@ class Canvas:
         offset = np.empty_like(points)
         np.multiply(tangents[:, 1], reach, out=offset[:, 0])
         np.multiply(tangents[:, 0], -reach, out=offset[:, 1])
-        outline = np.empty((2 * len(points), 2), np.float32)
-        outline[: len(points)] = points + offset
-        outline[len(points) :] = (points - offset)[::-1]
-        self.draw.draw.draw_polygon(outline.ravel(), grey, 1)
+        self.fill(np.concatenate([points + offset, (points - offset)[::-1]]), grey)
 
     def tone(self, shapes: list[Points], screen: Screen, holes: list[Points] | None = None) -> None:
         """Lay a screen over the union of ``shapes`` less ``holes``."""
@@ -191,10 +188,10 @@ class Canvas:
             return
         printed = screen.cut((x0, y0, x1, y1), self.origin)
         mask = Image.new("L", printed.size, 0)
-        brush = ImageDraw.Draw(mask).draw
+        brush = Canvas(mask, (x0, y0))
         for group, value in ((shapes, 255), (holes or [], 0)):
             for points in group:
-                brush.draw_polygon((points - (x0, y0)).astype(np.float32).ravel(), value, 1)
+                brush.fill(points - (x0, y0), value)
         self.image.paste(printed, (x0, y0), mask)
 
     def tone_all(self, screen: Screen) -> None:
