@@ -17,22 +17,24 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.synthetic import mean_and_interval, neighbours_right
-from mfc.adaptation import find_constraints, plan_adaptation
-from mfc.clustering import kmeans
+from mfc.adapt.adaptation import find_constraints, plan_adaptation
+from mfc.adapt.constraints import Constraints
+from mfc.adapt.quality import constraint_quality
+from mfc.clusters.kmeans import kmeans
+from mfc.clusters.metrics import clustering_metrics
+from mfc.clusters.protocol import HEAD_FACES, TitleScore, TitleView, score_title
 from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
-from mfc.constraints import Constraints
 from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.story import write_story
 from mfc.corpus.synthetic.write import ANNOTATIONS, PAGES_A_TASK, annotation, draw_task, splits_of, titles_of
-from mfc.device import pick_compute
-from mfc.encoder import load_encoder
-from mfc.evaluation import HEAD_FACES, TitleScore, TitleView, score_title
-from mfc.faces import FaceStore, select
+from mfc.encoders.device import pick_compute
+from mfc.encoders.network import load_encoder
+from mfc.encoders.training import fit
+from mfc.faces.selection import select
+from mfc.faces.store import FaceStore
 from mfc.files import write_json, write_text
 from mfc.log import Log, PrintLog, progress
-from mfc.metrics import clustering_metrics, constraint_quality
 from mfc.stages import preprocess, pretrain, synthesize
-from mfc.training import fit
 
 Change = Callable[[Constraints, np.ndarray], Constraints]
 """(constraints, labels (n,)) → other constraints."""

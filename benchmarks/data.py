@@ -96,7 +96,7 @@ def _per_image_pipeline(
 def _our_pipeline(crops: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Callable[[], None]:
     import torch
 
-    from mfc.faces import batches, draw_choices, transform
+    from mfc.faces.batches import batches, draw_choices, transform
 
     generator = torch.Generator().manual_seed(0)
 
@@ -112,7 +112,8 @@ def _our_pipeline(crops: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> 
 
 def _crops(folder: Path, n: int) -> tuple[list[Path], npt.NDArray[np.uint8]]:
     """``n`` face crops as JPEG files of their own size, and as the store keeps them."""
-    from mfc.faces import new_crops, stretch
+    from mfc.faces.cut import stretch
+    from mfc.faces.store import new_crops
 
     rng = np.random.default_rng(0)
     page = draw_page(rng)

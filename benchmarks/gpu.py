@@ -37,14 +37,14 @@ from benchmarks.training import (
     normalised,
     seconds_of_fit,
 )
-from mfc.clustering import kmeans
-from mfc.constraints import build_constraints
-from mfc.device import Compute, pick_compute
-from mfc.encoder import Encoder, EncoderConfig, new_encoder
-from mfc.faces import batches, draw_choices, resized_side, transform
+from mfc.adapt.constraints import build_constraints
+from mfc.adapt.losses import contrastive_loss
+from mfc.clusters.kmeans import kmeans
+from mfc.encoders.device import Compute, pick_compute
+from mfc.encoders.embedding import embed
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
+from mfc.faces.batches import batches, draw_choices, resized_side, transform
 from mfc.files import write_json
-from mfc.losses import contrastive_loss
-from mfc.training import embed
 
 EPOCHS = 200
 """Of the published pre-training."""
@@ -201,7 +201,7 @@ def clustering(compute: Compute, scale: Scale) -> Iterator[Measured]:
 def training(
     crops: npt.NDArray[np.uint8], compute: Compute, scale: Scale
 ) -> tuple[list[Measured], dict[str, Any]]:
-    """`mfc.training.fit` against its step on normalised images that lie on the device; and a whole epoch."""
+    """`fit` against its step on normalised images that lie on the device; and a whole epoch."""
     encoder = new_encoder(EncoderConfig(scale.backbone, CLASSES, scale.image_size), init="random", seed=0)
     images = normalised(crops, encoder, compute, scale.batch_size, 8)
     stepper = Stepper(scale.backbone, scale.image_size, compute, images)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import dense_constraints, scikit_learn_kmeans
 from benchmarks.harness import Measured, in_turns, markdown, timed
-from mfc.clustering import kmeans
-from mfc.constraints import build_constraints
-from mfc.metrics import cluster_accuracy
+from mfc.adapt.constraints import build_constraints
+from mfc.clusters.kmeans import kmeans
+from mfc.clusters.metrics import cluster_accuracy
 
 DIM = 2048
 CHARACTERS = 30

@@ -23,7 +23,7 @@ from mfc.corpus.synthetic.write import titles_of
 from mfc.files import write_json
 
 if TYPE_CHECKING:
-    from mfc.evaluation import TitleScore, TitleView
+    from mfc.clusters.protocol import TitleScore, TitleView
 
 MEASURES = ("accuracy", "nmi", "window", "global")
 """Of a title's score: accuracy, NMI, precision of the nearest neighbour within a page, and anywhere."""
@@ -53,8 +53,8 @@ def difficulty(
 ) -> None:
     """Measure and print; every score goes to ``work/scores.json`` at once, and is not measured again."""
     from mfc.config import Evaluate, Finetune, Preprocess, Pretrain, Synthesize, build, load_experiment
-    from mfc.device import pick_compute
-    from mfc.encoder import EncoderConfig, load_encoder, new_encoder, save_encoder
+    from mfc.encoders.device import pick_compute
+    from mfc.encoders.network import EncoderConfig, load_encoder, new_encoder, save_encoder
     from mfc.log import PrintLog
     from mfc.stages import finetune, preprocess, pretrain, synthesize
 
@@ -96,7 +96,7 @@ def difficulty(
 
 
 def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    from mfc.evaluation import TitleView, score_title
+    from mfc.clusters.protocol import TitleView, score_title
 
     view = TitleView.of(store, title)
     score = score_title(
@@ -116,7 +116,7 @@ def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]
 
 def neighbours_right(score: TitleScore, view: TitleView, page_range: int) -> float:
     """How often the nearest face at most so many pages away (-1: anywhere) is the same person."""
-    from mfc.constraints import nearest_neighbours
+    from mfc.adapt.constraints import nearest_neighbours
 
     faces = view.with_others
     i, j, _ = nearest_neighbours(score.features, faces.faces["page_index"].to_numpy(), page_range=page_range)
@@ -157,7 +157,7 @@ def _values(scores: dict[str, dict[str, float]], kind: str, measure: str) -> np.
 
 def mean_and_interval(values: np.ndarray) -> str:
     """Of (titles, seeds), NaN where not measured; signed where the interval reaches below zero."""
-    from mfc.metrics import bootstrap_interval
+    from mfc.clusters.intervals import bootstrap_interval
 
     measured = values[~np.isnan(values).all(axis=1)]
     if not len(measured):

@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.harness import Measured, in_turns, markdown, timed
-from mfc.device import Compute, pick_compute
-from mfc.encoder import Encoder, EncoderConfig, new_encoder, save_encoder
-from mfc.faces import resized_side
+from mfc.encoders.device import Compute, pick_compute
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
+from mfc.encoders.training import Plan, Task, fit, training_batches
+from mfc.faces.batches import resized_side
 from mfc.log import PrintLog
-from mfc.training import Plan, Task, fit, training_batches
 
 CLASSES = tuple(f"character-{i:04d}" for i in range(100))
 DEMO_TITLE = (330, 30)
@@ -48,7 +48,7 @@ FIRST_STEP = """
 import os, sys
 import mfc.cli
 def run_to_first_step(*arguments):
-    from mfc import training
+    from mfc.encoders import training
     class First(training._Meter):
         def step(self, *_):
             os._exit(0)
@@ -85,7 +85,7 @@ class Silent(PrintLog):
 
 
 def step_against_plain(backbone: str, image_size: int, batch_size: int, repeats: int) -> Measured:
-    """One step as `mfc.training.fit` makes it, against one as torch makes it when asked for nothing."""
+    """One step as `fit` makes it, against one as torch makes it when asked for nothing."""
     compute = pick_compute("cpu")
     images = torch.randn(batch_size, 3, image_size, image_size)
     plain = new_encoder(EncoderConfig(backbone, CLASSES, image_size), init="random", seed=0).train()
@@ -119,7 +119,7 @@ def compiled_against_eager(
 
 
 class Stepper:
-    """The step of `mfc.training.fit` on normalised images that lie on the device: no input, no curves."""
+    """The step of `fit` on normalised images that lie on the device: no input, no curves."""
 
     def __init__(self, backbone: str, image_size: int, compute: Compute, images: Sequence[Tensor]) -> None:
         config = EncoderConfig(backbone, CLASSES, image_size)
@@ -157,7 +157,7 @@ def seconds_of_fit(
     batch_size: int,
     warm_up: int,
 ) -> float:
-    """Seconds of one epoch over ``rows`` in `mfc.training.fit`, less the first ``warm_up`` steps."""
+    """Seconds of one epoch over ``rows`` in `fit`, less the first ``warm_up`` steps."""
     labels = torch.from_numpy(rows % len(CLASSES)).to(compute.device)
     clock: list[float] = []
     steps = 0
@@ -187,7 +187,7 @@ def seconds_of_fit(
 
 
 def loop_against_step(backbone: str, image_size: int, steps: int, repeats: int) -> Measured:
-    """`mfc.training.fit` from a mapped file, against its step on batches that are in memory, normalised."""
+    """`fit` from a mapped file, against its step on batches that are in memory, normalised."""
     compute, batch_size, warm_up = pick_compute("cpu"), 64, 2
     side, n = resized_side(image_size), (steps + warm_up) * batch_size
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +220,7 @@ def loop_against_step(backbone: str, image_size: int, steps: int, repeats: int) 
 def normalised(
     crops: npt.NDArray[np.uint8], encoder: Encoder, compute: Compute, batch_size: int, n: int
 ) -> list[Tensor]:
-    """The first ``n`` batches of an epoch, as `mfc.training.fit` gives them to the network."""
+    """The first ``n`` batches of an epoch, as `fit` gives them to the network."""
     task = Task(crops, np.arange(len(crops)), _no_loss, lambda *_: {}, "benchmark", "benchmark")
     plan = dataclasses.replace(PLAN, batch_size=batch_size)
     return [images for _, images in islice(training_batches(task, plan, encoder, compute, 0), n)]
@@ -267,7 +267,7 @@ def write_demo_title(folder: Path) -> None:
     """``store`` and ``model`` in ``folder``: a title of noise as large as the demo's, random weights."""
     import pandas as pd
 
-    from mfc.faces import COLUMNS, finish_store, new_crops, new_store
+    from mfc.faces.store import COLUMNS, finish_store, new_crops, new_store
 
     (faces, pages), rng = DEMO_TITLE, np.random.default_rng(0)
     columns: dict[str, Any] = dict.fromkeys(COLUMNS, [None] * faces)
@@ -303,11 +303,12 @@ def write_demo_title(folder: Path) -> None:
 
 def share_of_validation(epochs: int) -> Measured:
     """Adaptation to a title as the demo does it: the part of the time that goes into the curves."""
-    from mfc.adaptation import find_constraints, plan_adaptation
+    from mfc.adapt.adaptation import find_constraints, plan_adaptation
+    from mfc.clusters.protocol import TitleView, score_title
     from mfc.config import Finetune
-    from mfc.encoder import load_encoder
-    from mfc.evaluation import TitleView, score_title
-    from mfc.faces import open_store, select
+    from mfc.encoders.network import load_encoder
+    from mfc.faces.selection import select
+    from mfc.faces.store import open_store
     from mfc.stages.finetune import QUICK_RESTARTS
 
     config = Finetune(epochs=epochs, lr=0.05, eval_every=max(1, epochs // 2))
@@ -349,7 +350,7 @@ def share_of_validation(epochs: int) -> Measured:
 def curve(
     crops: npt.NDArray[np.uint8], dtype: torch.dtype, image_size: int, epochs: int, seed: int
 ) -> list[float]:
-    """Mean loss of each epoch of `mfc.training.fit` on the CPU; person ``i % 10`` is on crop ``i``."""
+    """Mean loss of each epoch of `fit` on the CPU; person ``i % 10`` is on crop ``i``."""
     people, losses = 10, []
     compute = Compute(torch.device("cpu"), dtype)
     labels = torch.arange(len(crops)) % people

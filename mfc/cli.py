@@ -19,8 +19,8 @@ from mfc.config import STAGES, ImportCheckpoint, Where, build, convert
 from mfc.errors import UserError
 
 if TYPE_CHECKING:
-    from mfc.session import Session
     from mfc.tracking import Run
+    from mfc.workflow.session import Session
 
 
 class Value(click.ParamType):
@@ -117,7 +117,7 @@ def _explicit(ctx: click.Context) -> dict[str, Any]:
 
 
 def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Session:
-    from mfc.session import open_session
+    from mfc.workflow.session import open_session
 
     values = {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}
     return open_session(
@@ -128,7 +128,7 @@ def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Sess
 def _run(session: Session, stage: str, body: Callable[[Session, Run], Any]) -> Any:
     """Open the MLflow run of a command and call its body inside."""
     from mfc import tracking
-    from mfc.session import run_name, stage_params
+    from mfc.workflow.session import run_name, stage_params
 
     stages = [stage] if stage in STAGES else list(STAGES)
     params = {key: value for name in stages for key, value in stage_params(session, name).items()}
@@ -165,58 +165,58 @@ def stage_command(name: str, help: str = "") -> Callable[[Callable[[Session, Run
 
 @stage_command("synthesize")
 def synthesize(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     click.echo(pipeline.synthesize(session, run))
 
 
 @stage_command("preprocess")
 def preprocess(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     click.echo(pipeline.preprocess(session, run).path)
 
 
 @stage_command("statistics")
 def statistics(session: Session, run: Run) -> None:
-    from mfc import pipeline
     from mfc.stages.statistics import format_table
+    from mfc.workflow import pipeline
 
     click.echo(format_table(pipeline.statistics(session, run)))
 
 
 @stage_command("pretrain")
 def pretrain(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     click.echo(pipeline.pretrain(session, run))
 
 
 @stage_command("evaluate")
 def evaluate(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     pipeline.evaluate(session, run)
 
 
 @stage_command("finetune")
 def finetune(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     pipeline.finetune(session, run)
 
 
 @stage_command("cluster")
 def cluster(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     click.echo(pipeline.cluster(session, run))
 
 
 @stage_command("report")
 def report(session: Session, run: Run) -> None:
-    from mfc import pipeline
     from mfc.config import Report
+    from mfc.workflow import pipeline
 
     comparing = bool(session.config(Report).compare)
     click.echo(pipeline.compare(session, run) if comparing else pipeline.report(session, run).markdown)
@@ -224,7 +224,7 @@ def report(session: Session, run: Run) -> None:
 
 @stage_command("promote")
 def promote(session: Session, run: Run) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     click.echo(pipeline.promote(session, run))
 
@@ -244,7 +244,7 @@ def main_command(ctx: click.Context, **_: Any) -> None:
 
     Any stage's parameter can be overridden as --stage.key, e.g. --finetune.epochs 5.
     """
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     typed: dict[str, dict[str, Any]] = {}
     for key, value in _explicit(ctx).items():
@@ -261,7 +261,7 @@ def main_command(ctx: click.Context, **_: Any) -> None:
 @options(Where)
 @click.pass_context
 def import_checkpoint(ctx: click.Context, file: Path, **_: Any) -> None:
-    from mfc import pipeline
+    from mfc.workflow import pipeline
 
     names = {f.name for f in dataclasses.fields(ImportCheckpoint)}
     config = build(ImportCheckpoint, {k: ctx.params[k] for k in names}, source="options")

@@ -429,33 +429,3 @@ def load_experiment(name_or_path: str) -> Experiment:
             raise UserError(f"{path}: {stage}: expected `key: value` lines, got {section!r}")
         build(STAGES[stage], section, source=f"{path}: {stage}")
     return Experiment(path.stem, about, content)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the outputs of one experiment live."""
-
-    work: Path
-    experiment: str
-
-    @property
-    def root(self) -> Path:
-        return self.work / self.experiment
-
-    @property
-    def corpus(self) -> Path:
-        return self.root / "corpus"
-
-    @property
-    def store(self) -> Path:
-        return self.root / "faces"
-
-    @property
-    def pretrained(self) -> Path:
-        return self.root / "pretrain"
-
-    def evaluated(self, split: str) -> Path:
-        return self.root / "evaluate" / split
-
-    def adapted(self, title: str) -> Path:
-        return self.root / "finetune" / title

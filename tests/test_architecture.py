@@ -9,41 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = {
-    0: {"errors", "log", "config", "files", "sheets"},
-    1: {
-        "agglomerative",
-        "corrections",
-        "device",
-        "encoder",
-        "exports",
-        "gallery",
-        "losses",
-        "clustering",
-        "metrics",
-        "plots",
-        "spool",
-        "corpus",
-    },
-    2: {"faces", "constraints"},
-    3: {"training", "adaptation", "evaluation", "html_report"},
-    4: {"stages"},
-    5: {"tracking", "serving"},
-    6: {"session", "pipeline", "cli", "__main__"},
+    0: {"errors"},
+    1: {"config", "files", "log", "processes", "workspace"},
+    2: {"corpus"},
+    3: {"faces"},
+    4: {"encoders"},
+    5: {"clusters"},
+    6: {"adapt"},
+    7: {"report"},
+    8: {"cast"},
+    9: {"stages"},
+    10: {"tracking"},
+    11: {"workflow"},
+    12: {"cli"},
+    13: {"__main__"},
 }
-WITHIN_LAYER = {
-    ("evaluation", "training"),
-    ("adaptation", "training"),
-    ("agglomerative", "metrics"),
-    ("exports", "corpus"),
-    ("cli", "pipeline"),
-    ("cli", "session"),
-    ("pipeline", "session"),
-    ("__main__", "cli"),
-    ("config", "errors"),
-    ("sheets", "errors"),
-}
-"""Imports inside one layer that are meant."""
-EDGE = {"tracking", "serving"}
+"""From the ground up: a room imports from those below it."""
+EDGE = {"tracking"}
 
 
 def module_of(path: Path) -> str:
@@ -78,8 +60,7 @@ def violations(path: Path) -> list[str]:
         if parts[0] != "mfc" or len(parts) < 2 or not is_module(parts[1]):
             continue
         imported = parts[1]
-        allowed = imported == importer or (importer, imported) in WITHIN_LAYER
-        if not allowed and layer_of(imported) >= layer_of(importer):
+        if imported != importer and layer_of(imported) >= layer_of(importer):
             wrong.append(f"{importer} imports {imported}")
     return wrong
 
@@ -103,11 +84,24 @@ def test_imports_go_down(path: Path) -> None:
 def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check above can fail."""
     (tmp_path / "mfc").mkdir()
-    for name in ("metrics.py", "faces.py"):
-        (tmp_path / "mfc" / name).write_text("from mfc.faces import select\n")
+    for name in ("corpus", "faces", "clusters"):
+        (tmp_path / "mfc" / name).mkdir()
+        (tmp_path / "mfc" / name / "mine.py").write_text("from mfc.faces.store import open_store\n")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    assert violations(tmp_path / "mfc" / "metrics.py")
-    assert not violations(tmp_path / "mfc" / "faces.py")
+    assert violations(tmp_path / "mfc" / "corpus" / "mine.py")
+    assert not violations(tmp_path / "mfc" / "faces" / "mine.py")
+    assert not violations(tmp_path / "mfc" / "clusters" / "mine.py")
+
+
+def test_stages_do_not_import_stages() -> None:
+    """A stage that needs what another does finds it in a room below both."""
+    found = {
+        f"{path.stem} imports {name}"
+        for path in (ROOT / "mfc" / "stages").glob("*.py")
+        for name in imports_of(path)
+        if name.startswith("mfc.stages")
+    }
+    assert not found
 
 
 def test_mlflow_is_imported_at_the_edge_only() -> None:

@@ -15,7 +15,7 @@ import torch
 import benchmarks.__main__ as command
 from benchmarks import causes, gpu, harness, numerics, shares, synthetic, training
 from benchmarks.harness import Measured
-from mfc.constraints import Constraints
+from mfc.adapt.constraints import Constraints
 
 ROW = Measured("sorting", 1000, "items", "bubble sort", (2.0, 3.0, 2.5), (0.010, 0.012, 0.011), "≥ 100×")
 ALONE = Measured("sorting", 10**6, "items", "–", (), (1.5,))

@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc.config import (
-    STAGES,
-    Finetune,
-    Pretrain,
-    Where,
-    build,
-    convert,
-    load_experiment,
-    parse_seeds,
-)
+from mfc.config import STAGES, Finetune, Pretrain, Where, build, convert, load_experiment, parse_seeds
 from mfc.errors import UserError
 
 EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))

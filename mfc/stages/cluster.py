@@ -13,23 +13,33 @@ from typing import Any
 
 import numpy as np
 
-from mfc.adaptation import find_constraints, plan_adaptation
-from mfc.agglomerative import NO_PAIRS, average_linkage, components
+from mfc.adapt.adaptation import find_constraints, plan_adaptation
+from mfc.cast.decisions import Label, Sheet, decisions, hard_pairs, number_clusters, read_sheet
+from mfc.cast.exports import ClusteredFace, as_coco, as_csv, as_manga109, cluster_name
+from mfc.clusters.counting import density_clusters, silhouette_clusters
+from mfc.clusters.linkage import average_linkage, components
 from mfc.config import Cluster, Finetune, Preprocess, parse_auto
-from mfc.constraints import cannot_links_from_frames
-from mfc.corpus.unlabelled import Comic, read_comic
-from mfc.corrections import Label, Sheet, decisions, hard_pairs, number_clusters, read_sheet
-from mfc.device import Compute, pick_compute
-from mfc.encoder import WEIGHTS_NAME, Encoder, load_encoder
+from mfc.corpus.comics import Comic, read_comic
+from mfc.encoders.device import Compute, pick_compute
+from mfc.encoders.embedding import embed
+from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
+from mfc.encoders.training import fit
 from mfc.errors import UserError
-from mfc.exports import ClusteredFace, as_coco, as_csv, as_manga109, cluster_name
-from mfc.faces import FaceStore, Selection, open_store, page_and_frame_codes, select
+from mfc.faces.build import cut_books
+from mfc.faces.pairs import NO_PAIRS, cannot_links_from_frames
+from mfc.faces.selection import Selection, page_and_frame_codes, select
+from mfc.faces.store import FaceStore, open_store
 from mfc.files import file_digest, value_digest
-from mfc.gallery import GalleryCluster, GalleryFace, data_uri, gallery_index, gallery_page, gallery_section
 from mfc.log import Log, progress
-from mfc.stages.auto_k import density_clusters, silhouette_clusters
-from mfc.stages.preprocess import available_cores, cut_books, workers
-from mfc.training import embed, fit
+from mfc.processes import available_cores, workers
+from mfc.report.galleries import (
+    GalleryCluster,
+    GalleryFace,
+    data_uri,
+    gallery_index,
+    gallery_page,
+    gallery_section,
+)
 
 TABLE, GALLERY, COCO, XML, RECORD = (
     "clusters.csv",

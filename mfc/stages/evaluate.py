@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from mfc.clusters.protocol import TitleScore, TitleView, score_title
 from mfc.config import Evaluate
-from mfc.device import pick_compute
-from mfc.encoder import Encoder
-from mfc.evaluation import TitleScore, TitleView, score_title
-from mfc.faces import FaceStore
+from mfc.encoders.device import pick_compute
+from mfc.encoders.network import Encoder
+from mfc.faces.store import FaceStore
 from mfc.log import Log
+from mfc.report.scores import log_score
 
 
 def run(config: Evaluate, store: FaceStore, encoder: Encoder, title: str, seed: int, log: Log) -> TitleScore:
@@ -21,5 +22,5 @@ def run(config: Evaluate, store: FaceStore, encoder: Encoder, title: str, seed: 
         batch_size=config.batch_size,
         compute=pick_compute(config.device, config.precision),
     )
-    score.send(log, config.split, view if config.figures else None)
+    log_score(score, log, config.split, view if config.figures else None)
     return score

@@ -11,19 +11,22 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from mfc.adaptation import link_faces, plan_adaptation
-from mfc.clustering import import_ahead
+from mfc.adapt.adaptation import link_faces, plan_adaptation
+from mfc.adapt.constraints import Constraints
+from mfc.adapt.quality import constraint_quality
+from mfc.clusters.kmeans import import_ahead
+from mfc.clusters.protocol import TitleScore, TitleView, score_title
 from mfc.config import Finetune
-from mfc.constraints import Constraints
-from mfc.device import pick_compute
-from mfc.encoder import Encoder, load_encoder
+from mfc.encoders.device import pick_compute
+from mfc.encoders.embedding import embed
+from mfc.encoders.network import Encoder, load_encoder
+from mfc.encoders.training import fit
 from mfc.errors import UserError
-from mfc.evaluation import TitleScore, TitleView, score_title
-from mfc.faces import FaceStore, Selection, select
+from mfc.faces.selection import Selection, select
+from mfc.faces.store import FaceStore
 from mfc.files import replacing, write_json
 from mfc.log import Log
-from mfc.metrics import constraint_quality
-from mfc.training import embed, fit
+from mfc.report.scores import log_score, watched_clusters
 
 QUICK_RESTARTS = 10
 """k-means restarts of the scores during training: a curve, not a result."""
@@ -73,7 +76,7 @@ def run(
             values["curve/must_link_precision"] = now["must_link_precision"]
         if config.figures:
             with replacing(folder / WATCHED / f"{step:08d}.png") as file:
-                score.watched(view).save(file, format="PNG")
+                watched_clusters(score, view).save(file, format="PNG")
         return values
 
     job = plan_adaptation(config, store, model, encoder, title, seed, out, selection, constraints, validate)
@@ -86,7 +89,7 @@ def run(
     score = score_title(
         encoder, view, n_init=config.n_init, seed=seed, batch_size=config.batch_size, compute=compute
     )
-    score.send(log, config.split, view if config.figures else None)
+    log_score(score, log, config.split, view if config.figures else None)
     links = _links_table(constraints, selection)
     log.table("links", links)
     return dataclasses.replace(score, links=links), folder

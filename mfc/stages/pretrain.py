@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mfc.clusters.protocol import TitleView, score_title
 from mfc.config import Pretrain
-from mfc.device import pick_compute
-from mfc.encoder import Encoder, EncoderConfig, new_encoder
+from mfc.encoders.device import pick_compute
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
+from mfc.encoders.training import Plan, Task, fit, task_key
 from mfc.errors import UserError
-from mfc.evaluation import TitleView, score_title
-from mfc.faces import FaceStore, select
+from mfc.faces.selection import select
+from mfc.faces.store import FaceStore
 from mfc.files import value_digest, write_json
 from mfc.log import Log
-from mfc.training import Plan, Task, fit, task_key
 
 QUICK_RESTARTS = 10
 """k-means restarts of the validations during training: a curve, not a result."""
@@ -31,7 +32,7 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
         out: parent folder; the encoder goes to a subfolder named after all that it depends on.
 
     Returns:
-        The encoder's folder, as `mfc.encoder.load_encoder` takes it.
+        The encoder's folder, as `mfc.encoders.network.load_encoder` takes it.
     """
     compute = pick_compute(config.device, config.precision, config.compile)
     titles = store.titles("train")

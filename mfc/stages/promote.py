@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mfc.clusters.metrics import clustering_metrics, embedding_metrics
 from mfc.config import SPLITS, Promote, Report
 from mfc.errors import UserError
 from mfc.log import Log
-from mfc.metrics import clustering_metrics, embedding_metrics
-from mfc.stages.report import estimators, interval_text
+from mfc.report.tables import estimators, interval_text
 
 
 @dataclass(frozen=True)

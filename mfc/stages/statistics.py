@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mfc.config import SPLITS
 from mfc.corpus.manga109 import is_other
-from mfc.faces import FaceStore, select
+from mfc.faces.selection import select
+from mfc.faces.store import FaceStore
 from mfc.log import Log
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""The edge to MLflow: the only importer of it (`mfc.serving` beside it is what MLflow itself loads).
+"""The edge to MLflow: the only importer of it (`mfc.tracking.serving` beside it is what MLflow itself loads).
 
-Everything that a run logs goes through a spool on disk (`mfc.spool`): a stage never waits for the server, and
-neither an outage nor `kill -9` loses a number. Only three things wait for the server themselves: opening a
-run, opening a child run, and the model registry; they try again for `patience()` seconds.
+Everything that a run logs goes through a spool on disk (`mfc.tracking.spool`): a stage never waits for the
+server, and neither an outage nor `kill -9` loses a number. Only three things wait for the server themselves:
+opening a run, opening a child run, and the model registry; they try again for `patience()` seconds.
 """
 
 import os

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from mfc.errors import UserError
 from mfc.log import PrintLog
-from mfc.spool import Busy, Record, Spool, Waiting, spools
+from mfc.tracking.spool import Busy, Record, Spool, Waiting, spools
 from mfc.tracking.store import REFUSED, first_line
 
 METRICS_A_CALL = 1000

@@ -84,7 +84,7 @@ def register_encoder(
                     name="encoder",
                     flavor=mlflow.pyfunc,
                     run_id=run.id,
-                    python_model=str(_PACKAGE / "serving.py"),
+                    python_model=str(_PACKAGE / "tracking" / "serving.py"),
                     artifacts={"encoder": str(encoder)},
                     code_paths=[str(_package_copy(Path(scratch)))],
                     pip_requirements=_serving_requirements(),

@@ -34,10 +34,10 @@ from mlflow.tracking import MlflowClient
 
 from mfc.errors import UserError
 from mfc.log import PrintLog
-from mfc.spool import Busy, Sender, Spool, spools
 from mfc.tracking.delivery import METRICS_A_CALL, Courier, spool_root
 from mfc.tracking.names import LONGEST_TAG, chunks, clean_tags, safe_key, safe_path, shortened
 from mfc.tracking.search import children
+from mfc.tracking.spool import Busy, Sender, Spool, spools
 from mfc.tracking.store import connect, first_line, insist, patience
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from PIL import Image
 from selenium import webdriver
 
 from mfc import tracking
-from mfc.html_report import render
+from mfc.report.html import render
 from tests.browser.chrome import chrome, missing
 from tests.browser.ui import get_past_the_welcome
-from tests.mlflow_server import TrackingServer
 from tests.test_html_report import clusters_of, page_of
+from tests.tracking.mlflow_server import TrackingServer
 
 ACCURACY = (0.6153846153846154, 0.7307692307692307)
 """Of the two runs; shown in full they cannot be mistaken for anything else."""

@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 
 from tests.browser.chrome import DESKTOP, PHONE, chrome, look, missing, screenshot
 from tests.browser.ui import charts_page, get_past_the_welcome, metric_page, run_page, runs_page, visit, wait
-from tests.mlflow_server import Process, clean_environment, free_port
+from tests.tracking.mlflow_server import Process, clean_environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 FINETUNED = "tags.stage = 'finetune'"

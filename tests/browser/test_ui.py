@@ -99,7 +99,7 @@ def test_the_report_opens_in_the_artifact_view(browser: webdriver.Chrome, site: 
 
 @pytest.fixture
 def report_on_disk(browser: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> str:
-    from mfc.html_report import render
+    from mfc.report.html import render
     from tests.test_html_report import page_of
 
     path = tmp_path_factory.mktemp("disk") / "report.html"

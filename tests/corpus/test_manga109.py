@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc.corpus.manga109 import (
-    OTHERS_PAPER,
-    Box,
-    Frame,
-    assign_frame,
-    is_other,
-    open_corpus,
-)
+from mfc.corpus.manga109 import OTHERS_PAPER, Box, Frame, assign_frame, is_other, open_corpus
 from mfc.errors import UserError
 
 BOX = 'xmin="10" ymin="20" xmax="60" ymax="80"'

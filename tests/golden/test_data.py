@@ -20,18 +20,10 @@ from mfc.config import SPLITS, Preprocess
 from mfc.corpus.manga109 import Corpus, is_other, open_corpus
 from mfc.corpus.splits import reference_split
 from mfc.errors import UserError
-from mfc.faces import (
-    Choices,
-    FaceStore,
-    apply_gamma,
-    centre_choices,
-    gamma_exponent,
-    page_and_frame_codes,
-    resized_side,
-    select,
-    stretch,
-    transform,
-)
+from mfc.faces.batches import Choices, apply_gamma, centre_choices, gamma_exponent, resized_side, transform
+from mfc.faces.cut import stretch
+from mfc.faces.selection import page_and_frame_codes, select
+from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
 from mfc.stages import preprocess
 

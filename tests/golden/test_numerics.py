@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from mfc.constraints import build_constraints, cannot_links_from_frames, nearest_must_links
-from mfc.losses import contrastive_loss
-from mfc.metrics import cluster_accuracy, clustering_metrics, nmi
+from mfc.adapt.constraints import build_constraints, nearest_must_links
+from mfc.adapt.losses import contrastive_loss
+from mfc.clusters.metrics import cluster_accuracy, clustering_metrics, nmi
+from mfc.faces.pairs import cannot_links_from_frames
 
 
 def loss_cases(golden: Path) -> Iterator[SimpleNamespace]:

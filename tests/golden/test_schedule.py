@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mfc.config import Evaluate, Finetune, Preprocess, Pretrain
-from mfc.encoder import IMAGENET_MEAN, IMAGENET_STD
-from mfc.faces import resized_side
-from mfc.training import Plan
+from mfc.encoders.network import IMAGENET_MEAN, IMAGENET_STD
+from mfc.encoders.training import Plan
+from mfc.faces.batches import resized_side
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from mfc.cli import main
 from mfc.config import Cluster, Finetune, Preprocess
 from mfc.corpus.manga109 import assign_frame, open_corpus
-from mfc.device import Compute
-from mfc.encoder import Encoder, EncoderConfig, new_encoder, save_encoder
+from mfc.encoders.device import Compute
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from mfc.errors import UserError
 from mfc.log import PrintLog
 from mfc.stages import cluster

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mfc.config import Preprocess
 from mfc.errors import UserError
-from mfc.faces import FaceStore
+from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
 from mfc.stages import preprocess
 

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from mfc import pipeline, tracking
+from mfc import tracking
 from mfc.config import Promote, Report, Where
 from mfc.errors import UserError
-from mfc.faces import open_store
+from mfc.faces.store import open_store
 from mfc.log import PrintLog
-from mfc.session import Session, open_session
 from mfc.stages.promote import Verdict, decide, metric_of
+from mfc.workflow import pipeline
+from mfc.workflow.session import Session, open_session
 from tests.conftest import Clone
 
 TITLES = ["A", "B|b", "C", "D", "E", "F"]

@@ -9,7 +9,8 @@ import pytest
 from mfc.config import Report
 from mfc.errors import UserError
 from mfc.log import PrintLog
-from mfc.stages.report import compare, comparison_markdown, run, summarise
+from mfc.report.tables import compare, comparison_markdown, summarise
+from mfc.stages.report import run
 
 CONFIG = Report(resamples=200)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mfc.faces import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
+from mfc.faces.store import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
 from mfc.log import PrintLog
 from mfc.stages.statistics import TOTAL, format_table, run
 

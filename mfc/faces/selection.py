@@ -1,0 +1,65 @@
+"""Which faces of a store a stage works on, with their labels, pages and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mfc.config import SPLITS
+from mfc.errors import UserError
+from mfc.faces.store import FaceStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Labelled faces of some titles, aligned: the i-th row, label and line of ``faces`` are one face.
+
+    ``rows``: (n,) int64 into the store's crops. ``labels``: (n,) int64 into ``classes``, the sorted character
+    ids. ``faces``: their lines of the store's table.
+    """
+
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    faces: pd.DataFrame
+
+
+def select(store: FaceStore, titles: Sequence[str], *, others: bool, min_faces: int = 0) -> Selection:
+    """The kept faces of declared characters in ``titles``, in the order of the store.
+
+    ``others=False`` leaves out the characters that are nobody in particular. A character needs ``min_faces``
+    kept faces. Raises `UserError` for a title that the store does not have.
+    """
+    known = {title for split in SPLITS for title in store.meta["splits"][split]}
+    for title in titles:
+        if title not in known:
+            raise UserError(
+                f"face store {store.path} has no title {title!r}; it has {', '.join(sorted(known))}"
+            )
+    table = store.table
+    wanted = table["title"].isin(list(titles)) & table["row"].notna() & table["character_name"].notna()
+    if not others:
+        wanted &= ~table["is_other"]
+    faces = table[wanted]
+    counts = faces["character_id"].map(faces["character_id"].value_counts())
+    faces = faces[counts >= min_faces].reset_index(drop=True)
+    classes, labels = np.unique(faces["character_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
+    return Selection(
+        rows=faces["row"].to_numpy(dtype=np.int64),
+        labels=labels.astype(np.int64),
+        classes=tuple(str(c) for c in classes),
+        faces=faces,
+    )
+
+
+def page_and_frame_codes(faces: pd.DataFrame) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """What the constraints of one title need: page numbers (n,) and frame codes (n,), -1 for "no frame"."""
+    codes, _ = faces["frame_id"].factorize()
+    return faces["page_index"].to_numpy(dtype=np.int32), codes.astype(np.int32)

@@ -1,0 +1,216 @@
+"""A person's edits of a clusters.csv become constraints that hold, and cluster numbers last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfc.cast.decisions import KEPT, Row, Sheet, decisions, hard_pairs, number_clusters, read_sheet
+from mfc.clusters.linkage import average_linkage
+from mfc.errors import UserError
+
+HEAD = ",".join(KEPT) + "\n"
+
+
+def sheet(*rows: str) -> Sheet:
+    """Rows ``face cluster name decided distance made_cluster made_name``, a dash for an empty cell."""
+    made = []
+    for line, text in enumerate(rows, start=2):
+        face, cluster, name, decided, distance, made_cluster, made_name = (
+            "" if cell == "-" else cell for cell in text.split()
+        )
+        row = Row(
+            line, face, int(cluster), name, bool(decided), float(distance), int(made_cluster), made_name
+        )
+        made.append(row)
+    return Sheet(Path("edited.csv"), tuple(made))
+
+
+def test_an_untouched_sheet_decides_nothing() -> None:
+    """Names that the program spread over a cluster are not the person's."""
+    plain = sheet("a 1 - - 0.1 1 -", "b 1 - - 0.2 1 -")
+    assert decisions(plain) == {}
+    assert not plain.touched
+    spread = sheet("a 1 Aki - 0.1 1 Aki", "b 1 Aki - 0.2 1 Aki")
+    assert decisions(spread) == {}
+    assert spread.touched, "a name that a person gave is worth keeping"
+
+
+def test_a_name_decides_its_row_only() -> None:
+    """The rest of the cluster goes on being clustered."""
+    assert decisions(sheet("a 1 Aki - 0.1 1 -", "b 1 - - 0.2 1 -")) == {"a": ("Aki", 0)}
+
+
+def test_one_name_in_two_clusters_joins_and_two_names_part() -> None:
+    """The pairs that the clustering gets."""
+    labels = decisions(sheet("a 1 Aki - 0.1 1 -", "b 2 Aki - 0.2 2 -", "c 2 Ben - 0.2 2 -"))
+    must, cannot = hard_pairs(["c", "a", "x", "b"], labels)
+    assert must.tolist() == [[1, 3]]
+    assert cannot.tolist() == [[0, 1]]
+
+
+def test_a_move_is_with_some_and_away_from_others() -> None:
+    """The face nearest to the centre stands for each of the two clusters."""
+    labels = decisions(
+        sheet("a 1 - - 0.3 1 -", "b 1 - - 0.1 1 -", "c 2 - - 0.4 1 -", "d 2 - - 0.2 2 -", "e 2 - - 0.3 2 -")
+    )
+    assert labels == {"c": ("", 2), "d": ("", 2), "b": ("", 1)}
+
+
+def test_a_move_takes_the_name_of_the_new_cluster() -> None:
+    """The name in the moved row's cell is what the old cluster had left there."""
+    labels = decisions(sheet("a 1 Aki yes 0.3 1 Aki", "b 2 Aki - 0.1 1 Aki", "c 2 Ben - 0.1 2 Ben"))
+    assert labels == {"a": ("Aki", 0), "b": ("Ben", 0), "c": ("Ben", 0)}
+
+
+def test_moving_all_of_a_cluster_merges_it() -> None:
+    """Nobody is left behind to be kept apart from."""
+    labels = decisions(sheet("a 2 - - 0.3 1 -", "b 2 - - 0.1 1 -", "c 2 - - 0.1 2 -"))
+    assert set(labels.values()) == {("", 2)}
+
+
+def test_a_new_number_is_a_new_cluster() -> None:
+    """Named there or not."""
+    labels = decisions(sheet("a 9 Zoe - 0.3 1 -", "b 9 - - 0.1 1 -", "c 1 - - 0.1 1 -"))
+    assert labels == {"a": ("Zoe", 0), "b": ("Zoe", 0), "c": ("", 1)}
+
+
+def test_correcting_one_face_of_a_named_cluster_parts_it_from_the_rest() -> None:
+    """Also when no face of the cluster was decided before."""
+    labels = decisions(sheet("a 1 Ben - 0.3 1 Aki", "b 1 Aki - 0.1 1 Aki"))
+    assert labels == {"a": ("Ben", 0), "b": ("Aki", 0)}
+
+
+def test_renaming_the_face_that_gave_the_name_renames_the_cluster() -> None:
+    """A spelling is mended in one row."""
+    assert decisions(sheet("a 1 Akio yes 0.3 1 Aki", "b 1 Aki - 0.1 1 Aki")) == {"a": ("Akio", 0)}
+
+
+def test_an_emptied_name_takes_the_decision_back() -> None:
+    """The face is the clustering's again."""
+    assert decisions(sheet("a 1 - yes 0.3 1 Aki", "b 1 - - 0.1 1 -")) == {}
+
+
+def test_contradictions_name_faces_and_lines() -> None:
+    """A name against a move, and a move between two names."""
+    with pytest.raises(UserError, match=r"edited.csv, line 2: face a is named 'Aki' .* face b \(line 3\)"):
+        decisions(sheet("a 2 Aki - 0.3 1 -", "b 2 Ben yes 0.1 2 Ben"))
+    with pytest.raises(UserError, match=r"line 2: face a .* face b \(line 3\) .* face c \(line 4\) 'Cyd'"):
+        decisions(sheet("a 2 - - 0.3 1 -", "b 2 Ben - 0.1 2 -", "c 2 Cyd - 0.1 2 -"))
+
+
+def test_numbers_and_names_follow_the_faces() -> None:
+    """New clusters get new numbers; the larger part of a split keeps the old one."""
+    before = sheet("a 4 Aki - 0.3 4 Aki", "b 4 Aki - 0.1 4 Aki", "c 4 Aki - 0 4 Aki", "d 7 - - 0 7 -")
+    numbers, names = number_clusters(np.array([5, 5, 3, 3, 1]), ["a", "b", "c", "d", "new"], before)
+    assert numbers.tolist() == [4, 4, 7, 7, 8]
+    assert names == {4: "Aki"}
+
+
+def test_without_a_previous_result_larger_clusters_come_first() -> None:
+    """Equal ones by their first id, whatever the order of the faces."""
+    assert number_clusters(np.array([3, 0, 0, 2]), ["b", "x", "y", "a"])[0].tolist() == [3, 1, 1, 2]
+
+
+def test_read(tmp_path: Path) -> None:
+    """Other columns, spreadsheet's semicolons, decimals and mark, blank lines."""
+    path = tmp_path / "c.csv"
+    path.write_text("\ufeff" + HEAD.replace(",", ";") + "a; 3.0 ;Aki;;0,25;2;\n;;;;;;\n", encoding="utf-8")
+    assert read_sheet(path).rows == (Row(2, "a", 3, "Aki", False, 0.25, 2, ""),)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("face_id,cluster\n", "line 1: has no column name"),
+        (HEAD, "has no line with a face"),
+        (HEAD + "a,x,,,0,1,\n", "line 2, column cluster: 'x' is not a cluster"),
+        (HEAD + "a,0,,,0,1,\n", "line 2, column cluster: '0'"),
+        (HEAD + "a,1,,,0,,\n", "line 2, column made_cluster"),
+        (HEAD + "a,1,,,z,1,\n", "line 2, column distance"),
+        (HEAD + "a,1,,maybe,0,1,\n", "line 2, column decided: 'maybe'"),
+        (HEAD + ",1,,,0,1,\n", "line 2: has no face_id"),
+        (HEAD + "a,1,,,0,1,\na,1,,,0,1,\n", "line 3: face a is in line 2 already"),
+    ],
+)
+def test_mistakes_in_a_sheet(tmp_path: Path, text: str, complaint: str) -> None:
+    """File, line and column are told."""
+    path = tmp_path / "c.csv"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_sheet(path)
+    assert f"{path}" in str(caught.value)
+    assert complaint in str(caught.value)
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Sheet:
+    """A clustering, and a person who moves and names at random."""
+    n = draw(st.integers(1, 12))
+    rows = []
+    for i in range(n):
+        made = draw(st.integers(1, 4))
+        cluster = draw(st.sampled_from([made, made, made, 1, 2, 9]))
+        made_name = {1: "Aki", 2: "Ben"}.get(made, "")
+        name = draw(st.sampled_from([made_name, made_name, made_name, "Cyd", ""]))
+        decided = bool(made_name) and draw(st.booleans())
+        rows.append(Row(i + 2, f"f{i}", cluster, name, decided, draw(st.floats(0, 1)), made, made_name))
+    return Sheet(Path("edited.csv"), tuple(rows))
+
+
+def corrected(edited: Sheet, seed: int) -> tuple[dict[str, tuple[str, int]], Sheet]:
+    """One round: decisions, clustering of random features, numbering, and the sheet that is written."""
+    labels = decisions(edited)
+    face_ids = [row.face_id for row in edited.rows]
+    features = np.random.default_rng(seed).normal(size=(len(face_ids), 3))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    tree = average_linkage(features.astype(np.float32), *hard_pairs(face_ids, labels))
+    numbers, names = number_clusters(tree.cut(0.5), face_ids, edited, labels)
+    rows = [
+        Row(i + 2, face, int(c), names.get(int(c), ""), face in labels, 0.0, int(c), names.get(int(c), ""))
+        for i, (face, c) in enumerate(zip(face_ids, numbers, strict=True))
+    ]
+    return labels, Sheet(Path("again.csv"), tuple(rows))
+
+
+@given(edits(), st.integers(0, 100))
+@settings(max_examples=300, deadline=None)
+def test_what_a_person_decided_is_never_undone(edited: Sheet, seed: int) -> None:
+    """Over three rounds: one label in one cluster under its name, two labels in two; a moved face stays."""
+    try:
+        labels, sheet = corrected(edited, seed)
+    except UserError:  # contradictory: refused instead of undone
+        return
+    typed = {row.face_id: row.name for row in edited.rows if row.renamed}
+    for _ in range(3):
+        where = {row.face_id: row for row in sheet.rows}
+        assert {face: where[face].name for face in typed} == typed
+        for a, label_a in labels.items():
+            if label_a[0]:
+                assert where[a].name == label_a[0]
+            for b, label_b in labels.items():
+                assert (where[a].cluster == where[b].cluster) == (label_a == label_b)
+        for row in edited.rows:
+            if row.moved and not row.renamed:
+                stayed = [r for r in edited.rows if r.cluster == row.made_cluster and not r.moved]
+                fixed = [
+                    r for r in stayed if r.face_id in labels and labels[r.face_id] != labels[row.face_id]
+                ]
+                assert all(where[r.face_id].cluster != where[row.face_id].cluster for r in fixed)
+        seed += 1
+        labels, sheet = corrected(sheet, seed)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=15), st.integers(0, 1000))
+@settings(deadline=None)
+def test_numbers_do_not_depend_on_the_order_of_the_faces(clusters: list[int], seed: int) -> None:
+    """The same faces in another order get the same numbers."""
+    face_ids = [f"f{i:02d}" for i in range(len(clusters))]
+    order = np.random.default_rng(seed).permutation(len(clusters))
+    numbers, _ = number_clusters(np.array(clusters), face_ids)
+    shuffled, _ = number_clusters(np.array(clusters)[order], [face_ids[i] for i in order])
+    assert (numbers[order] == shuffled).all()
