@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import gc
+import importlib
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,11 @@ import click
 from click.core import ParameterSource
 
 from mfc import __version__
-from mfc.config import STAGES, ImportCheckpoint, Where, build, convert
+from mfc.config import COMMANDS, STAGES, Where, build, convert
 from mfc.errors import UserError
 
 if TYPE_CHECKING:
-    from mfc.tracking import Run
-    from mfc.workflow.session import Session
+    pass
 
 
 class Value(click.ParamType):
@@ -62,6 +62,22 @@ def options(config: type, prefix: str = "") -> Callable[[Callable[..., Any]], Ca
     return decorate
 
 
+BODIES: Mapping[str, str] = {
+    "synthesize": "mfc.workflow.data:synthesize_command",
+    "preprocess": "mfc.workflow.data:preprocess_command",
+    "statistics": "mfc.workflow.data:statistics_command",
+    "pretrain": "mfc.workflow.encoders:pretrain_command",
+    "evaluate": "mfc.workflow.scores:evaluate_command",
+    "finetune": "mfc.workflow.scores:finetune_command",
+    "cluster": "mfc.workflow.casts:cluster_command",
+    "evaluate_clustering": "mfc.workflow.casts:evaluate_clustering_command",
+    "report": "mfc.workflow.results:report_command",
+    "compare": "mfc.workflow.results:compare_command",
+    "promote": "mfc.workflow.results:promote_command",
+    "main": "mfc.workflow.whole:main_command",
+    "import_checkpoint": "mfc.workflow.encoders:import_checkpoint_command",
+}
+"""What each command does; imported when it is called, since most of it is heavy."""
 GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector; Python's own are (700, 10, 10)."""
 
@@ -80,9 +96,15 @@ class Cli(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        # A scheduler ends a job with SIGTERM: its run shall then end as after Ctrl-C, not stay "running".
-        with contextlib.suppress(ValueError):  # only a main thread may ask for signals
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # A scheduler ends a job with SIGTERM, a closed terminal with SIGHUP: its run shall then end as after
+        # Ctrl-C, not stay "running".
+        for name in ("SIGTERM", "SIGHUP"):
+            with contextlib.suppress(ValueError, AttributeError):  # another thread; Windows has no SIGHUP
+                signal.signal(getattr(signal, name), signal.default_int_handler)
+        # A console without Japanese shall not end the work that it cannot show.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         # Importing torch and mlflow makes a million objects that stay; looking for garbage among them again
         # and again takes a sixth of a start.
         gc.set_threshold(*GARBAGE)
@@ -104,129 +126,66 @@ def main() -> None:
     """Cluster the faces of manga characters, and track every step in MLflow.
 
     The pipeline, in order: synthesize, preprocess, statistics, pretrain, evaluate, finetune, report;
-    `main` runs all of it from an experiment file. `cluster` is for a comic without labels, `promote` chooses
-    among registered encoders. Values come from the command line, then the environment, then the experiment
+    `main` runs all of it from an experiment file. `cluster` is for a comic without labels, `compare` tells two
+    sets of scores apart, `promote` chooses among registered encoders. Values come from the command line, then the environment, then the experiment
     file, then the defaults shown.
     """
 
 
-def _explicit(ctx: click.Context) -> dict[str, Any]:
-    """The values that the person gave, on the command line or in the environment."""
+def _typed(ctx: click.Context) -> dict[str, Any]:
+    """The values that the person gave, on the command line or in the environment; those of `Where` apart."""
     given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in given}
+    wheres = {field.name for field in dataclasses.fields(Where)}
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) in given and name not in wheres
+    }
 
 
-def _session(ctx: click.Context, typed: Mapping[str, Mapping[str, Any]]) -> Session:
+def _where(ctx: click.Context) -> Where:
+    return build(Where, {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}, source="options")
+
+
+def _run(where: Where, command: str, typed: Mapping[str, Mapping[str, Any]], *arguments: Any) -> None:
+    """Check what can be checked, open the MLflow run of a command, do its work, and print what it returns."""
+    from mfc.tracking import open_run
+    from mfc.workflow.data import check_titles
+    from mfc.workflow.pages import params_of, run_name
     from mfc.workflow.session import open_session
 
-    values = {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}
-    return open_session(
-        build(Where, values, source="options"), typed, lambda line: click.echo(line, err=True)
-    )
-
-
-def _run(session: Session, stage: str, body: Callable[[Session, Run], Any]) -> Any:
-    """Open the MLflow run of a command and call its body inside."""
-    from mfc import tracking
-    from mfc.workflow.session import run_name, stage_params
-
-    stages = [stage] if stage in STAGES else list(STAGES)
-    params = {key: value for name in stages for key, value in stage_params(session, name).items()}
-    with tracking.open_run(
+    session = open_session(where, typed, lambda line: click.echo(line, err=True))
+    check_titles(session, command)
+    logged = [command] if command in COMMANDS else list(STAGES)
+    module, _, function = BODIES[command].partition(":")
+    body = getattr(importlib.import_module(module), function)
+    with open_run(
         experiment=session.experiment.name,
-        name=run_name(session, stage),
-        stage=stage,
+        name=run_name(session, command),
+        stage=command,
         tags={"experiment_file": session.experiment.name},
-        params=params,
-        work_dir=session.paths.work,
-        log_images=session.where.log_images,
+        params={key: value for name in logged for key, value in params_of(session, name).items()},
+        work_dir=session.workspace.work,
+        log_images=where.log_images,
     ) as run:
-        return body(session, run)
+        shown = body(session, run, *arguments)
+    if shown is not None:
+        click.echo(shown)
 
 
-def stage_command(name: str, help: str = "") -> Callable[[Callable[[Session, Run], Any]], click.Command]:
-    """Make the command of a stage from a function that gets the session and an open run."""
+def _add(name: str) -> None:
+    """Add the command of a stage: the options of its configuration, and where to work."""
 
-    def decorate(body: Callable[[Session, Run], Any]) -> click.Command:
-        @main.command(name, help=help or STAGES[name].__doc__)
-        @options(STAGES[name])
-        @options(Where)
-        @click.pass_context
-        @functools.wraps(body)
-        def command(ctx: click.Context, **_: Any) -> None:
-            wheres = {f.name for f in dataclasses.fields(Where)}
-            typed = {key: value for key, value in _explicit(ctx).items() if key not in wheres}
-            _run(_session(ctx, {name: typed}), name, body)
-
-        return command
-
-    return decorate
+    @main.command(name, help=STAGES[name].__doc__)
+    @options(STAGES[name])
+    @options(Where)
+    @click.pass_context
+    def command(ctx: click.Context, **_: Any) -> None:
+        _run(_where(ctx), name, {name: _typed(ctx)})
 
 
-@stage_command("synthesize")
-def synthesize(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    click.echo(pipeline.synthesize(session, run))
-
-
-@stage_command("preprocess")
-def preprocess(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    click.echo(pipeline.preprocess(session, run).path)
-
-
-@stage_command("statistics")
-def statistics(session: Session, run: Run) -> None:
-    from mfc.stages.statistics import format_table
-    from mfc.workflow import pipeline
-
-    click.echo(format_table(pipeline.statistics(session, run)))
-
-
-@stage_command("pretrain")
-def pretrain(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    click.echo(pipeline.pretrain(session, run))
-
-
-@stage_command("evaluate")
-def evaluate(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    pipeline.evaluate(session, run)
-
-
-@stage_command("finetune")
-def finetune(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    pipeline.finetune(session, run)
-
-
-@stage_command("cluster")
-def cluster(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    click.echo(pipeline.cluster(session, run))
-
-
-@stage_command("report")
-def report(session: Session, run: Run) -> None:
-    from mfc.config import Report
-    from mfc.workflow import pipeline
-
-    comparing = bool(session.config(Report).compare)
-    click.echo(pipeline.compare(session, run) if comparing else pipeline.report(session, run).markdown)
-
-
-@stage_command("promote")
-def promote(session: Session, run: Run) -> None:
-    from mfc.workflow import pipeline
-
-    click.echo(pipeline.promote(session, run))
+for _name in STAGES:
+    _add(_name)
 
 
 def _all_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -244,32 +203,23 @@ def main_command(ctx: click.Context, **_: Any) -> None:
 
     Any stage's parameter can be overridden as --stage.key, e.g. --finetune.epochs 5.
     """
-    from mfc.workflow import pipeline
-
     typed: dict[str, dict[str, Any]] = {}
-    for key, value in _explicit(ctx).items():
-        stage, dots, field = key.partition("__")
-        if dots:
-            typed.setdefault(stage, {})[field] = value
-    summary = _run(_session(ctx, typed), "main", pipeline.main)
-    click.echo(summary.markdown)
+    for key, value in _typed(ctx).items():
+        stage, _dots, field = key.partition("__")
+        typed.setdefault(stage, {})[field] = value
+    _run(_where(ctx), "main", typed)
 
 
-@main.command("import_checkpoint", help=ImportCheckpoint.__doc__)
+@main.command("import_checkpoint", help=COMMANDS["import_checkpoint"].__doc__)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@options(ImportCheckpoint)
+@options(COMMANDS["import_checkpoint"])
 @options(Where)
 @click.pass_context
 def import_checkpoint(ctx: click.Context, file: Path, **_: Any) -> None:
-    from mfc.workflow import pipeline
-
-    names = {f.name for f in dataclasses.fields(ImportCheckpoint)}
-    config = build(ImportCheckpoint, {k: ctx.params[k] for k in names}, source="options")
+    typed = _typed(ctx)
+    typed.pop("file", None)
     ctx.params["experiment"] = ctx.params["experiment"] or "paper"
-    session = _session(ctx, {})
-    click.echo(
-        _run(session, "import_checkpoint", lambda s, run: pipeline.import_checkpoint(s, run, config, file))
-    )
+    _run(_where(ctx), "import_checkpoint", {"import_checkpoint": typed}, file)
 
 
 @main.command("replay")
@@ -279,6 +229,5 @@ def replay(ctx: click.Context, **_: Any) -> None:
     """Send to the tracking server what interrupted runs could not."""
     from mfc import tracking
 
-    where = build(Where, {f.name: ctx.params[f.name] for f in dataclasses.fields(Where)}, source="options")
     tracking.connect()
-    click.echo(f"{tracking.replay(Path(where.work_dir))} runs brought up to date")
+    click.echo(f"{tracking.replay(Path(_where(ctx).work_dir))} runs brought up to date")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Paths:
+class Workspace:
     """Where the outputs of one experiment live."""
 
     work: Path
@@ -19,18 +19,57 @@ class Paths:
 
     @property
     def corpus(self) -> Path:
+        """The drawn corpus."""
         return self.root / "corpus"
 
     @property
-    def store(self) -> Path:
+    def faces(self) -> Path:
+        """The face store."""
         return self.root / "faces"
 
     @property
+    def digests(self) -> Path:
+        """Which pictures were read before, and what was in them."""
+        return self.root / "digests.json"
+
+    @property
     def pretrained(self) -> Path:
+        """Parent of the pre-trained encoders, each in a folder named after its key."""
         return self.root / "pretrain"
 
-    def evaluated(self, split: str) -> Path:
-        return self.root / "evaluate" / split
+    @property
+    def current_encoder(self) -> Path:
+        """Which pre-trained encoder was made last."""
+        return self.pretrained / "current.json"
 
     def adapted(self, title: str) -> Path:
+        """Parent of the encoders adapted to a title, each in a folder named after its key."""
         return self.root / "finetune" / title
+
+    @property
+    def fetched(self) -> Path:
+        """Parent of the encoders taken from the registry, a folder a version."""
+        return self.root / "fetched"
+
+    @property
+    def scores(self) -> Path:
+        """The scorebook."""
+        return self.root / "scores"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def cast(self, comic: str) -> Path:
+        """The result of `mfc cluster` for a comic."""
+        return self.root / "cluster" / comic
+
+    @property
+    def cut_comics(self) -> Path:
+        """Parent of the cut faces of comics without labels."""
+        return self.root / "cluster" / ".work" / "faces"
+
+    @property
+    def adapted_to_comics(self) -> Path:
+        """Parent of the encoders adapted to comics without labels."""
+        return self.root / "cluster" / ".work" / "adapted"

@@ -6,6 +6,7 @@ Source: Tsubota et al., SIGGRAPH Asia 2018 Posters (ResNet-50, 2048-d, classifie
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,6 +83,15 @@ def new_encoder(config: EncoderConfig, *, init: str, seed: int) -> Encoder:
         trunk, _ = split_torchvision_state(read_state_dict(Path(init)))
     _load_strictly(encoder.trunk, trunk, f"init {init!r}", config.backbone)
     return encoder
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """12 hex digits that change with any weight: what a training began with, wherever it came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:

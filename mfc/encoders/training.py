@@ -27,6 +27,8 @@ from mfc.log import Log
 Loss = Callable[[Encoder, Tensor, np.ndarray], Tensor]
 """(encoder, images (b, 3, s, s), positions (b,) int64 into the training rows) → scalar loss."""
 
+FINISHED = "training.json"
+"""Beside an encoder that was trained to the end: its key and curves."""
 LOG_EVERY = 20
 """Steps between two points of a curve; the loss is read from the device only then."""
 WARM_UP = 3
@@ -46,7 +48,7 @@ class Plan:
     """Largest exponent of the gamma augmentation; 1 switches it off."""
     seed: int
     eval_every: int
-    checkpoint_every: int
+    """Epochs between two points of the validation curves, which are kept with the weights; 0: only the last."""
 
     @classmethod
     def of(cls, config: Pretrain | Finetune, *, gamma: float, seed: int) -> Plan:
@@ -60,7 +62,6 @@ class Plan:
             gamma=gamma,
             seed=seed,
             eval_every=config.eval_every,
-            checkpoint_every=config.checkpoint_every,
         )
 
     def lr_in(self, epoch: int) -> float:
@@ -84,24 +85,41 @@ class Task:
     """Changes with anything else that the result depends on: data, start weights, constraints."""
 
 
-def task_key(task: Task, plan: Plan, encoder: Encoder) -> str:
-    """Identifies a training result: equal keys mean equal results (on one kind of device)."""
-    return value_digest([task.fingerprint, asdict(plan), asdict(encoder.config)])
+def task_key(task: Task, plan: Plan, encoder: Encoder, compute: Compute) -> str:
+    """Identifies a training result: equal keys mean equal results, up to rounding between kinds of devices."""
+    return value_digest([task.fingerprint, asdict(plan), asdict(encoder.config), str(compute.dtype)])
 
 
-def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path, log: Log) -> Encoder:
+def fit(
+    encoder: Encoder,
+    task: Task,
+    plan: Plan,
+    compute: Compute,
+    folder: Path,
+    log: Log,
+    *,
+    checkpoint_every: int = 1,
+    anew: bool = False,
+) -> Encoder:
     """Train ``encoder`` in place and save it in ``folder``; a finished result there is loaded instead.
 
     A run that was killed goes on from its last checkpoint to the result it would have had: the order and the
     augmentation of an epoch depend only on the seed and the epoch's number. Curves go to ``log`` at the
     training step; those of a resumed run from its start.
 
+    Args:
+        checkpoint_every: epochs between two checkpoints; the result does not depend on it.
+        anew: train again, even if a finished or begun result is there.
+
     Raises:
         UserError: when ``folder`` holds a training with other parameters, or the loss stops being finite.
     """
-    key = task_key(task, plan, encoder)
+    key = task_key(task, plan, encoder, compute)
     history = _Curves(log)
-    finished = folder / "training.json"
+    finished, checkpoint = folder / FINISHED, folder / "checkpoint.pt"
+    if anew:
+        finished.unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
     if finished.is_file():
         saved = json.loads(finished.read_text(encoding="utf-8"))
         _check_key(saved["key"], key, folder)
@@ -119,7 +137,6 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
         weight_decay=plan.weight_decay,
         fused=compute.device.type in ("cpu", "cuda"),
     )
-    checkpoint = folder / "checkpoint.pt"
     start = _resume(checkpoint, key, encoder, optimiser, history, compute, task.label, log)
     if start == 0:
         history.add(0, _validated(encoder, task, compute, 0))
@@ -145,7 +162,7 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
                 with meter.paused():
                     step = done * steps_per_epoch
                     history.add(step, _validated(encoder, task, compute, step))
-            if not last and done % plan.checkpoint_every == 0:
+            if not last and done % checkpoint_every == 0:
                 with meter.paused():
                     _save_checkpoint(checkpoint, key, encoder, optimiser, history, done)
 
@@ -157,7 +174,7 @@ def fit(encoder: Encoder, task: Task, plan: Plan, compute: Compute, folder: Path
 
 def last_validation(folder: Path) -> dict[str, float]:
     """The last point of the validation curves of a finished training."""
-    curves = json.loads((folder / "training.json").read_text(encoding="utf-8"))["curves"]
+    curves = json.loads((folder / FINISHED).read_text(encoding="utf-8"))["curves"]
     values: dict[str, float] = curves[-1][1] if curves else {}
     return {name: value for name, value in values.items() if not name.startswith("train/")}
 
@@ -323,6 +340,6 @@ def _resume(
 def _check_key(found: str, wanted: str, folder: Path) -> None:
     if found != wanted:
         raise UserError(
-            f"{folder}: holds a training with other parameters or data; give --overwrite true to start anew, "
+            f"{folder}: holds a training with other parameters or data; give --overwrite true to train anew, "
             "or another --work_dir"
         )

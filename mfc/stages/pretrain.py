@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mfc.clusters.protocol import TitleView, score_title
-from mfc.config import Pretrain
+from mfc.config import ENCODER, Pretrain, affecting
 from mfc.encoders.device import pick_compute
-from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, weights_digest
 from mfc.encoders.training import Plan, Task, fit, task_key
 from mfc.errors import UserError
 from mfc.faces.selection import select
@@ -25,10 +25,11 @@ QUICK_RESTARTS = 10
 """k-means restarts of the validations during training: a curve, not a result."""
 
 
-def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
+def pretrain(config: Pretrain, store: FaceStore, out: Path, log: Log, overwrite: bool = False) -> Path:
     """Train, or load what the same parameters gave before.
 
     Args:
+        overwrite: train anew, whatever is there.
         out: parent folder; the encoder goes to a subfolder named after all that it depends on.
 
     Returns:
@@ -77,10 +78,10 @@ def run(config: Pretrain, store: FaceStore, out: Path, log: Log) -> Path:
         loss=loss,
         validate=validate,
         label="pretrain",
-        fingerprint=value_digest([store.fingerprint, config.init, config.min_faces, config.eval_titles]),
+        fingerprint=value_digest([store.fingerprint, weights_digest(encoder), affecting(config, ENCODER)]),
     )
     plan = Plan.of(config, gamma=config.gamma, seed=config.seed)
-    folder = out / task_key(task, plan, encoder)
-    fit(encoder, task, plan, compute, folder, log)
+    folder = out / task_key(task, plan, encoder, compute)
+    fit(encoder, task, plan, compute, folder, log, checkpoint_every=config.checkpoint_every, anew=overwrite)
     write_json(folder / "pretrain.json", dataclasses.asdict(config))
     return folder

@@ -10,7 +10,7 @@ from mfc.corpus.synthetic.write import write_corpus
 from mfc.log import Log, progress
 
 
-def run(config: Synthesize, out: Path, log: Log, overwrite: bool = False) -> Path:
+def synthesize(config: Synthesize, out: Path, log: Log, overwrite: bool = False) -> Path:
     """Draw the corpus into ``out`` and return its root; a finished one with the same parameters is kept.
 
     Args:
