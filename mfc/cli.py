@@ -126,9 +126,9 @@ def main() -> None:
     """Cluster the faces of manga characters, and track every step in MLflow.
 
     The pipeline, in order: synthesize, preprocess, statistics, pretrain, evaluate, finetune, report;
-    `main` runs all of it from an experiment file. `cluster` is for a comic without labels, `compare` tells two
-    sets of scores apart, `promote` chooses among registered encoders. Values come from the command line, then the environment, then the experiment
-    file, then the defaults shown.
+    `main` runs all of it from an experiment file. `cluster` is for a comic without labels, `compare` tells
+    two sets of scores apart, `promote` chooses among registered encoders. Values come from the command line,
+    then the environment, then the experiment file, then the defaults shown.
     """
 
 

@@ -18,12 +18,12 @@ from mfc.clusters.linkage import THRESHOLDS, Tree, average_linkage, best_thresho
 from mfc.clusters.protocol import TitleView
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import embed
-from mfc.encoders.network import Encoder
+from mfc.encoders.network import WEIGHTS_NAME, Encoder
 from mfc.errors import UserError
 from mfc.faces.pairs import cannot_links_from_frames
 from mfc.faces.selection import page_and_frame_codes, select
 from mfc.faces.store import FaceStore
-from mfc.files import write_json
+from mfc.files import file_digest, write_json
 from mfc.log import Log, progress
 
 CALIBRATION = "calibration.json"
@@ -43,6 +43,12 @@ class Calibration:
     curves: Mapping[str, np.ndarray]
     store: str
     """Fingerprint of the face store."""
+    dtype: str = ""
+    """Number format that the faces were embedded in; empty where an older version did not say."""
+
+    def is_of(self, store: FaceStore, compute: Compute) -> bool:
+        """Whether it was learnt on these faces, computed like this."""
+        return self.store == store.fingerprint and self.dtype in ("", str(compute.dtype))
 
     def threshold(self, *, without: str = "") -> float:
         """The best cut, on average over the titles; ``without`` one of them, when there are others."""
@@ -51,14 +57,17 @@ class Calibration:
 
 
 def read_calibration(model: Path) -> Calibration | None:
-    """The calibration beside an encoder; None when there is none of this version."""
+    """The calibration beside an encoder; None when there is none of this version, or one of other weights."""
     try:
         content = json.loads((model / CALIBRATION).read_text(encoding="utf-8"))
+        if content.get("weights", "") not in ("", file_digest(model / WEIGHTS_NAME)):
+            return None
         curves = {title: np.array(curve, np.float64) for title, curve in content["curves"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     usable = curves and all(curve.shape == THRESHOLDS.shape for curve in curves.values())
-    return Calibration(curves, str(content.get("store", ""))) if usable else None
+    store, dtype = (str(content.get(name, "")) for name in ("store", "dtype"))
+    return Calibration(curves, store, dtype) if usable else None
 
 
 def calibrate(
@@ -80,7 +89,7 @@ def calibrate(
         view = TitleView.of(store, title)
         features = embed(encoder, store.crops, view.plain.rows, batch_size=batch_size, compute=compute)
         curves[title] = threshold_curve(constrained_tree(features, view), view.plain.labels)
-    made = Calibration(curves, store.fingerprint)
+    made = Calibration(curves, store.fingerprint, str(compute.dtype))
     score = best_threshold(list(curves.values()))[1]
     log.say(
         f"the best cut of the tree of clusters on {len(titles)} validation titles is {made.threshold():.2f} "
@@ -91,6 +100,8 @@ def calibrate(
         {
             "about": "B-cubed F of average linkage, cut at each threshold (cosine), per validation title",
             "store": made.store,
+            "weights": file_digest(model / WEIGHTS_NAME),
+            "dtype": made.dtype,
             "threshold": made.threshold(),
             "thresholds": THRESHOLDS.tolist(),
             "curves": {title: np.round(curve, 6).tolist() for title, curve in curves.items()},

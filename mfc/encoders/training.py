@@ -48,7 +48,7 @@ class Plan:
     """Largest exponent of the gamma augmentation; 1 switches it off."""
     seed: int
     eval_every: int
-    """Epochs between two points of the validation curves, which are kept with the weights; 0: only the last."""
+    """Epochs between two points of the validation curves, kept with the weights; 0: only the last."""
 
     @classmethod
     def of(cls, config: Pretrain | Finetune, *, gamma: float, seed: int) -> Plan:
@@ -86,7 +86,7 @@ class Task:
 
 
 def task_key(task: Task, plan: Plan, encoder: Encoder, compute: Compute) -> str:
-    """Identifies a training result: equal keys mean equal results, up to rounding between kinds of devices."""
+    """Identifies a training result: equal keys mean equal results, up to rounding between devices."""
     return value_digest([task.fingerprint, asdict(plan), asdict(encoder.config), str(compute.dtype)])
 
 

@@ -55,7 +55,7 @@ def corpus_root(session: Session) -> Path | None:
 
 
 def cut_faces(session: Session, run: Run) -> FaceStore:
-    """Cut the faces of the experiment's corpus, unless they are there; the corpus is drawn first if need be."""
+    """Cut the faces of the experiment's corpus, unless they are there; it is drawn first if need be."""
     config = session.config(Preprocess)
     root = Path(session.where.manga109_root)
     if session.draws_its_corpus and corpus_root(session) is None:

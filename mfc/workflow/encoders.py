@@ -68,7 +68,7 @@ def pretrain_encoder(session: Session, run: Run) -> Path:
 
 
 def encoder_folder(session: Session, run: Run, given: str = "") -> Path:
-    """The encoder ``given`` (a folder, or a models:/… URI), or the experiment's, pre-trained first if need be."""
+    """The encoder ``given`` (a folder, a models:/… URI), or the experiment's, pre-trained first if need be."""
     if given.startswith("models:/"):
         return fetch_encoder(given, session.workspace.fetched)
     if given:
@@ -101,7 +101,7 @@ def current_encoder(session: Session) -> Path | None:
 
 
 def encoder_for_anybody(session: Session, run: Run, given: str) -> Path:
-    """`encoder_folder`, but the registry's champion or pre-trained one before it would be trained or refused."""
+    """`encoder_folder`, but the registry's champion or pre-trained one before one is trained or refused."""
     if not given and current_encoder(session) is None:
         for alias in (CHAMPION_ALIAS, PRETRAINED_ALIAS):
             uri = f"models:/{REGISTERED_MODEL}@{alias}"
@@ -115,7 +115,7 @@ def encoder_for_anybody(session: Session, run: Run, given: str) -> Path:
 def calibration_for(
     session: Session, run: Run, model: Path, encoder: Encoder, batch_size: int, compute: Compute
 ) -> Calibration:
-    """Where to cut this encoder's tree: as learnt on this experiment's validation titles, else as it came along.
+    """Where to cut this encoder's tree: learnt on this experiment's validation titles, else as it came along.
 
     Raises:
         UserError: when it came without, and the experiment has no faces to learn it from.

@@ -76,8 +76,8 @@ def _kept_rows(book: Scorebook, variant: Variant, store: FaceStore, split: str) 
     rows = book.rows(variant.id, store.titles(split))
     if not rows:
         raise UserError(
-            f"no {variant.stage} scores of the {split} titles with the parameters, faces and encoder in force "
-            f"(variant {variant.id}): run `mfc {variant.stage}` or `mfc main` first"
+            f"no {variant.stage} scores of the {split} titles with the parameters, faces and encoder in "
+            f"force (variant {variant.id}): run `mfc {variant.stage}` or `mfc main` first"
         )
     return rows
 
@@ -93,7 +93,7 @@ def _tell_of_others(book: Scorebook, shown: Sequence[Variant], run: Run) -> None
         differences = "; ".join(variant.differences(like))
         run.say(f"report: not in the table: {variant.stage} {variant.id}, {scored} titles: {differences}")
     run.say(
-        f"report: shown are evaluate {shown[0].id} and finetune {shown[1].id}; any two of a kind are compared by "
+        f"report: shown are evaluate {shown[0].id} and finetune {shown[1].id}; compare any two of a kind by "
         "`mfc compare --runs A,B`"
     )
 

@@ -1,8 +1,9 @@
 """The scorebook: every score that was kept, by the key of what it depends on.
 
-A variant is what scores have in common: a stage, its parameters, the face store, the weights that it began with
-and the number format. Each variant has a folder, each title and seed in it a file of its own that is replaced as
-a whole, so that any number of processes may keep scores at once, and none can be taken for another's.
+A variant is what scores have in common: a stage, its parameters, the face store, the weights that it began
+with and the number format. Each variant has a folder, each title and seed in it a file of its own that is
+replaced as a whole, so that any number of processes may keep scores at once, and none can be taken for
+another's.
 """
 
 from __future__ import annotations
