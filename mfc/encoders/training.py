@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +32,8 @@ Loss = Callable[[Encoder, Tensor, np.ndarray], Tensor]
 
 FINISHED = "training.json"
 """Beside an encoder that was trained to the end: its key and curves."""
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.before.pt")
+"""The last one and the one before it; gone when the training has ended."""
 LOG_EVERY = 20
 """Steps between two points of a curve; the loss is read from the device only then."""
 WARM_UP = 3
@@ -116,12 +121,11 @@ def fit(
     """
     key = task_key(task, plan, encoder, compute)
     history = _Curves(log)
-    finished, checkpoint = folder / FINISHED, folder / "checkpoint.pt"
     if anew:
-        finished.unlink(missing_ok=True)
-        checkpoint.unlink(missing_ok=True)
-    if finished.is_file():
-        saved = json.loads(finished.read_text(encoding="utf-8"))
+        for name in (FINISHED, *CHECKPOINTS):
+            (folder / name).unlink(missing_ok=True)
+    saved = _finished(folder, task.label, log)
+    if saved is not None:
         _check_key(saved["key"], key, folder)
         log.say(f"{task.label}: already trained, loaded from {folder}")
         history.replay(saved["curves"])
@@ -137,7 +141,7 @@ def fit(
         weight_decay=plan.weight_decay,
         fused=compute.device.type in ("cpu", "cuda"),
     )
-    start = _resume(checkpoint, key, encoder, optimiser, history, compute, task.label, log)
+    start = _resume(folder, key, encoder, optimiser, history, compute, task.label, log)
     if start == 0:
         history.add(0, _validated(encoder, task, compute, 0))
 
@@ -157,6 +161,7 @@ def fit(
                 meter.step(loss.detach(), len(positions), plan.lr_in(epoch))
             done = epoch + 1
             meter.flush()
+            _refuse_damaged(encoder, task, plan, done * steps_per_epoch)
             last = done == plan.epochs
             if last or (plan.eval_every and done % plan.eval_every == 0):
                 with meter.paused():
@@ -164,11 +169,12 @@ def fit(
                     history.add(step, _validated(encoder, task, compute, step))
             if not last and done % checkpoint_every == 0:
                 with meter.paused():
-                    _save_checkpoint(checkpoint, key, encoder, optimiser, history, done)
+                    _save_checkpoint(folder / CHECKPOINTS[0], key, encoder, optimiser, history, done)
 
     save_encoder(encoder, folder)
-    write_json(finished, {"key": key, "epochs": plan.epochs, "curves": history.points})
-    checkpoint.unlink(missing_ok=True)
+    write_json(folder / FINISHED, {"key": key, "epochs": plan.epochs, "curves": history.points})
+    for name in CHECKPOINTS:
+        (folder / name).unlink(missing_ok=True)
     return encoder.eval()
 
 
@@ -200,6 +206,15 @@ def training_batches(
 
 def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _refuse_damaged(encoder: Encoder, task: Task, plan: Plan, step: int) -> None:
+    """The last step may spoil the weights after its loss was taken."""
+    if not all(torch.isfinite(parameter).all() for parameter in encoder.parameters()):
+        raise UserError(
+            f"{task.label}: the weights are no numbers any more at step {step}; lower --lr (now "
+            f"{plan.lr:g}) or use --precision float32"
+        )
 
 
 def _validated(encoder: Encoder, task: Task, compute: Compute, step: int) -> dict[str, float]:
@@ -301,9 +316,14 @@ class _Meter:
             )
 
 
+class _Damaged(Exception):
+    """A checkpoint cannot be used; the text says why."""
+
+
 def _save_checkpoint(
     path: Path, key: str, encoder: Encoder, optimiser: torch.optim.Optimizer, curves: _Curves, epochs: int
 ) -> None:
+    """Write a checkpoint behind its own checksum; the one before it stays, in case this one gets damaged."""
     state = {
         "key": key,
         "epochs": epochs,
@@ -311,12 +331,33 @@ def _save_checkpoint(
         "optimiser": optimiser.state_dict(),
         "curves": json.dumps(curves.points),
     }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+        if path.exists():
+            path.replace(path.with_name(CHECKPOINTS[1]))
+
+
+def _read_checkpoint(path: Path, compute: Compute) -> dict[str, Any]:
+    with path.open("rb") as file:
+        checksum, content = file.read(hashlib.sha256().digest_size), file.read()
+    if hashlib.sha256(content).digest() != checksum:
+        raise _Damaged("its checksum does not fit its content")
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location=compute.device, weights_only=True
+        )
+    except Exception as error:
+        raise _Damaged(str(error).splitlines()[0]) from None
+    return state
 
 
 def _resume(
-    path: Path,
+    folder: Path,
     key: str,
     encoder: Encoder,
     optimiser: torch.optim.Optimizer,
@@ -325,16 +366,35 @@ def _resume(
     label: str,
     log: Log,
 ) -> int:
-    """Restore a checkpoint, if there is one; returns the number of finished epochs."""
+    """Restore the last checkpoint that is whole, if there is one; returns the number of finished epochs."""
+    for path in (folder / name for name in CHECKPOINTS):
+        if not path.is_file():
+            continue
+        try:
+            state = _read_checkpoint(path, compute)
+        except _Damaged as damage:
+            log.say(f"{label}: {path} is damaged ({damage}) and passed over")
+            continue
+        _check_key(state["key"], key, folder)
+        encoder.load_state_dict(state["encoder"])
+        optimiser.load_state_dict(state["optimiser"])
+        curves.replay(json.loads(state["curves"]))
+        log.say(f"{label}: resumed after epoch {state['epochs']} from {path}")
+        return int(state["epochs"])
+    return 0
+
+
+def _finished(folder: Path, label: str, log: Log) -> dict[str, Any] | None:
+    """What was written at the end of a training, if it came to its end."""
+    path = folder / FINISHED
     if not path.is_file():
-        return 0
-    state = torch.load(path, map_location=compute.device, weights_only=True)
-    _check_key(state["key"], key, path.parent)
-    encoder.load_state_dict(state["encoder"])
-    optimiser.load_state_dict(state["optimiser"])
-    curves.replay(json.loads(state["curves"]))
-    log.say(f"{label}: resumed after epoch {state['epochs']} from {path}")
-    return int(state["epochs"])
+        return None
+    try:
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"key": str(saved["key"]), "curves": [(int(s), dict(v)) for s, v in saved["curves"]]}
+    except (ValueError, KeyError, TypeError):
+        log.say(f"{label}: {path} is damaged; training anew")
+        return None
 
 
 def _check_key(found: str, wanted: str, folder: Path) -> None:

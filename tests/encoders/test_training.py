@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from torch.nn import functional
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import Encoder, EncoderConfig, load_encoder, new_encoder
-from mfc.encoders.training import LOG_EVERY, Plan, Task, fit, training_batches
+from mfc.encoders.training import (
+    CHECKPOINTS,
+    FINISHED,
+    LOG_EVERY,
+    Loss,
+    Plan,
+    Task,
+    fit,
+    task_key,
+    training_batches,
+)
 from mfc.errors import UserError
 from mfc.faces.batches import centre_choices, resized_side, transform
 from mfc.log import PrintLog
@@ -30,7 +41,6 @@ PLAN = Plan(
     gamma=2.0,
     seed=1,
     eval_every=2,
-    checkpoint_every=1,
 )
 
 
@@ -179,6 +189,123 @@ def test_a_killed_run_resumes_to_the_same_result(
     for name in ("train/loss", "train/lr", "val/nmi"):
         assert resumed.curve(name) == whole.curve(name)
     assert not (tmp_path / "killed" / "checkpoint.pt").exists()
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def killed_in_epoch(epoch: int) -> Loss:
+    """A loss that ends the training in an epoch, counted from 0."""
+    steps = 0
+
+    def die(encoder: Encoder, images: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps > epoch * 4:
+            raise Killed
+        return classify(encoder, images, positions)
+
+    return die
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    return content[:-5000] + bytes([content[-5000] ^ 4]) + content[-4999:]
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[: len(content) // 2],
+    "text": lambda content: b"not a checkpoint",
+    "a pickle": lambda content: pickle.dumps({"key": "x"}),
+    "one bit flipped": flip_a_bit,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("epochs_done", [1, 3])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    crops: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, epochs_done: int
+) -> None:
+    """Whatever became of the file, the repeat ends with the uninterrupted run's bytes."""
+    expected = fit(encoder(), task(crops), PLAN, CPU, tmp_path / "whole", PrintLog())
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        fit(encoder(), task(crops, loss=killed_in_epoch(epochs_done)), PLAN, CPU, folder, PrintLog())
+    checkpoint = folder / CHECKPOINTS[0]
+    checkpoint.write_bytes(DAMAGES[damage](checkpoint.read_bytes()))
+    capsys.readouterr()
+    actual = fit(encoder(), task(crops), PLAN, CPU, folder, PrintLog())
+    told = capsys.readouterr().err
+    assert f"{checkpoint} is damaged" in told
+    assert ("resumed after epoch 2" in told) == (epochs_done == 3)
+    for ours, theirs in zip(actual.state_dict().values(), expected.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not [name for name in CHECKPOINTS if (folder / name).exists()]
+
+
+def test_how_often_a_checkpoint_is_written_may_change_after_a_crash(
+    crops: np.ndarray, tmp_path: Path
+) -> None:
+    """The begun training goes on; it once was thrown away, because its key held that number."""
+    with pytest.raises(Killed):
+        fit(encoder(), task(crops, loss=killed_in_epoch(3)), PLAN, CPU, tmp_path, PrintLog())
+    seen: list[int] = []
+
+    def count(encoder: Encoder, images: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+        seen.append(len(positions))
+        return classify(encoder, images, positions)
+
+    fit(encoder(), task(crops, loss=count), PLAN, CPU, tmp_path, PrintLog(), checkpoint_every=50)
+    assert len(seen) == 4
+
+
+def test_precision_is_part_of_the_key(crops: np.ndarray) -> None:
+    """A result in bfloat16 is none in float32; the device, which differs by rounding only, is not asked."""
+    network = encoder()
+    half = Compute(torch.device("cpu"), torch.bfloat16)
+    keys = {task_key(task(crops), PLAN, network, compute) for compute in (CPU, half)}
+    assert len(keys) == 2
+    assert task_key(task(crops), PLAN, network, Compute(torch.device("meta"), CPU.dtype)) in keys
+
+
+def test_training_anew_when_asked(crops: np.ndarray, tmp_path: Path) -> None:
+    """`anew` reaches the training, whether a result is finished there or only begun."""
+    seen: list[int] = []
+
+    def count(encoder: Encoder, images: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+        seen.append(len(positions))
+        return classify(encoder, images, positions)
+
+    with pytest.raises(Killed):
+        fit(encoder(), task(crops, loss=killed_in_epoch(2)), PLAN, CPU, tmp_path, PrintLog())
+    for _ in range(2):
+        fit(encoder(), task(crops, loss=count), PLAN, CPU, tmp_path, PrintLog(), anew=True)
+        assert len(seen) == 16
+        seen.clear()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "x"}', '{"key": 1, "curves": 3}'])
+def test_a_damaged_record_of_a_finished_training_is_told(
+    crops: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """It is trained again, with a sentence."""
+    fit(encoder(), task(crops), PLAN, CPU, tmp_path, PrintLog())
+    (tmp_path / FINISHED).write_text(text)
+    fit(encoder(), task(crops), PLAN, CPU, tmp_path, PrintLog())
+    assert f"{tmp_path / FINISHED} is damaged; training anew" in capsys.readouterr().err
+
+
+def test_weights_that_are_no_numbers_are_never_saved(crops: np.ndarray, tmp_path: Path) -> None:
+    """The last step of an epoch may spoil the weights after its loss was taken: that is told at once."""
+
+    def steep(encoder: Encoder, images: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+        return classify(encoder, images, positions) * 1e10
+
+    huge = Plan(**{**PLAN.__dict__, "lr": 1e38, "epochs": 1, "batch_size": 30})
+    with pytest.raises(UserError, match=r"weights are no numbers any more at step 1; lower --lr"):
+        fit(encoder(), task(crops, loss=steep), huge, CPU, tmp_path, PrintLog())
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_a_finished_result_is_loaded(crops: np.ndarray, tmp_path: Path) -> None:
