@@ -222,8 +222,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("epochs_done", [1, 3])
+@pytest.mark.parametrize(("damage", "epochs_done"), [*((name, 3) for name in DAMAGES), ("truncated", 1)])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     crops: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, epochs_done: int
 ) -> None:
