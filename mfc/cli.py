@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import importlib
 import signal
@@ -82,6 +83,9 @@ GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector; Python's own are (700, 10, 10)."""
 
 
+FAULTS_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
 class Mistake(click.ClickException):
     """The user can mend this: one sentence, exit code 2."""
 
@@ -112,6 +116,14 @@ class Cli(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise Mistake(str(error)) from None
+        except OSError as error:
+            if error.errno not in FAULTS_OF_A_DISK:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Mistake(
+                f"{where}{error.strerror}; make room, or choose folders that may be written, and repeat the "
+                "command: finished work is kept"
+            ) from None
 
 
 def _underscores(name: str) -> str:
@@ -155,6 +167,7 @@ def _run(where: Where, command: str, typed: Mapping[str, Mapping[str, Any]], *ar
     from mfc.workflow.session import open_session
 
     session = open_session(where, typed, lambda line: click.echo(line, err=True))
+    session.workspace.check_writable()
     check_titles(session, command)
     logged = [command] if command in COMMANDS else list(STAGES)
     module, _, function = BODIES[command].partition(":")

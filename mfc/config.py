@@ -89,6 +89,7 @@ def parse_pair(name: str, text: str) -> tuple[str, str]:
 
 
 LARGEST_SEED = 2**32 - 1
+MAX_EXPERIMENT_BYTES = 1 << 20
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 RECIPES = ("paper",)
 SPLITS = ("train", "val", "test")
@@ -624,7 +625,7 @@ def build(config: type[C], values: Mapping[str, Any], *, source: str) -> C:
     """Make a configuration from a mapping; an unknown key is an error that names ``source``."""
     names = [f.name for f in fields(config)]  # type: ignore[arg-type]
     for key in values:
-        if key not in names:
+        if not isinstance(key, str) or key not in names:
             raise UserError(f"{source}: unknown key {key!r}; the keys are {', '.join(names)}")
     try:
         return config(**{key: convert(config, key, value) for key, value in values.items()})
@@ -671,14 +672,21 @@ def load_experiment(name_or_path: str) -> Experiment:
 
     path = experiment_file(name_or_path)
     try:
+        if path.stat().st_size > MAX_EXPERIMENT_BYTES:
+            raise UserError(f"{path}: larger than {MAX_EXPERIMENT_BYTES >> 20} MiB, so it is no experiment")
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise UserError(f"{path}: not a YAML text in UTF-8 ({reason}); mend it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected stages with their parameters, e.g. `pretrain: {{epochs: 5}}`")
     about = str(content.pop("about", ""))
     for stage, section in content.items():
-        if stage not in STAGES:
+        if not isinstance(stage, str) or stage not in STAGES:
             raise UserError(f"{path}: unknown key {stage!r}; the keys are about, {', '.join(STAGES)}")
         if not isinstance(section, dict):
             raise UserError(f"{path}: {stage}: expected `key: value` lines, got {section!r}")

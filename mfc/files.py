@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -16,7 +17,11 @@ from typing import Any
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its place when the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    _remove_leftovers(target)
+    # A long name would be too long with more around it.
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name[:100]}.{os.getpid()}.", suffix=".tmp"
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -25,6 +30,16 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed left behind when they wrote this file."""
+    for left in target.parent.glob(f".{glob.escape(target.name[:100])}.*.tmp"):
+        import psutil  # type: ignore[import-untyped]
+
+        process = left.name.split(".")[-3]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from mfc.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,22 @@ class Workspace:
     @property
     def root(self) -> Path:
         return self.work / self.experiment
+
+    def check_writable(self) -> None:
+        """Refuse a working folder that cannot be written, before any work is done.
+
+        Raises:
+            UserError: naming the folder.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UserError(
+                f"--work_dir {self.work}: cannot be written ({reason}); choose another folder"
+            ) from None
 
     @property
     def corpus(self) -> Path:

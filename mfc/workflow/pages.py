@@ -26,7 +26,7 @@ def describe_score(
     session: Session, run: Run, store: FaceStore, config: Evaluate | Finetune, score: TitleScore
 ) -> None:
     """Give the run of one title its description."""
-    from mfc.clusters.metrics import SHOWN
+    from mfc.clusters.metrics import headline
 
     if isinstance(config, Finetune):
         what = f"The encoder, adapted to {escaped(score.title)} without its labels: recipe {config.recipe}"
@@ -34,7 +34,7 @@ def describe_score(
     else:
         encoder = escaped(config.model) or "the pre-trained encoder"
         what = f"{escaped(score.title)}, clustered with {encoder}; seed {score.seed}."
-    result = ", ".join(f"{metric.label} **{score.metrics[metric.name]:.3f}**" for metric in SHOWN)
+    result = ", ".join(f"{metric.label} **{score.metrics[metric.name]:.3f}**" for metric in headline())
     place = store.titles(config.split).index(score.title)
     command = command_line(session, name_of(type(config)), {"title_idx": place, "seeds": score.seed})
     data = f"{score.metrics['faces']:.0f} faces of {score.metrics['characters']:.0f} named characters, "

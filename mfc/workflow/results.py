@@ -31,7 +31,7 @@ from mfc.tracking import (
 )
 from mfc.workflow.data import corpus_root, faces
 from mfc.workflow.encoders import encoder_folder
-from mfc.workflow.pages import command_line, describe, faces_in_words, params_of
+from mfc.workflow.pages import command_line, describe, escaped, faces_in_words, params_of
 from mfc.workflow.scorebook import Row, Scorebook, Variant, row_of
 from mfc.workflow.scores import evaluate, variant_of
 from mfc.workflow.session import Session
@@ -65,7 +65,11 @@ def report(
     ]
     caption = f"{session.experiment.name}, {split} titles"
     summary = report_scores(session.config(Report), *(pd.DataFrame(part) for part in rows), caption, run)
-    what = f"The whole pipeline. {session.experiment.about}" if command == "main" else "The compared table."
+    what = (
+        f"The whole pipeline. {escaped(session.experiment.about)}"
+        if command == "main"
+        else "The compared table."
+    )
     describe(session, run, command, what, result=f"{summary.sentence}\n\n{summary.markdown}\n")
     _write_page(session, run, command, summary, store, book, variants[1], rows[1])
     _tell_of_others(book, variants, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mfc.clusters.metrics import HEADLINE
+from mfc.clusters.metrics import headline
 from mfc.clusters.protocol import TitleScore
 from mfc.config import ENCODER, SCORE, Evaluate, Finetune, affecting, name_of, parse_seeds
 from mfc.encoders.device import pick_compute
@@ -83,7 +83,7 @@ def _register_adapted(config: Finetune, store: FaceStore, score: TitleScore, fol
     alias = alias_for_title(score.title)
     about = f"Adapted to {score.title} without its labels (recipe {config.recipe}, seed {score.seed})."
     tags = {"corpus": store.fingerprint, "title": score.title}
-    tags |= {metric.name: f"{score.metrics[metric.name]:.6f}" for metric in HEADLINE}
+    tags |= {metric.name: f"{score.metrics[metric.name]:.6f}" for metric in headline()}
     version = register_encoder(
         run, folder, alias=alias, tags=tags, description=about, example=store.crops[:2]
     )
@@ -126,11 +126,11 @@ def _score_titles(
             book.keep(variant, config.split, score)
             scores.append(score)
     if len(scores) > 1 and not nested:
-        means = {m.name: sum(s.metrics[m.name] for s in scores) / len(scores) for m in HEADLINE}
+        means = {m.name: sum(s.metrics[m.name] for s in scores) / len(scores) for m in headline()}
         run.metrics({f"mean/{name}": value for name, value in means.items()})
         run.say(f"{stage}: mean {_in_words(means)}")
     return scores
 
 
 def _in_words(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{metric.label} {values[metric.name]:.3f}" for metric in HEADLINE)
+    return ", ".join(f"{metric.label} {values[metric.name]:.3f}" for metric in headline())
