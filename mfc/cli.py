@@ -162,13 +162,12 @@ def _where(ctx: click.Context) -> Where:
 def _run(where: Where, command: str, typed: Mapping[str, Mapping[str, Any]], *arguments: Any) -> None:
     """Check what can be checked, open the MLflow run of a command, do its work, and print what it returns."""
     from mfc.tracking import open_run
-    from mfc.workflow.data import check_titles
+    from mfc.workflow.door import check
     from mfc.workflow.pages import params_of, run_name
     from mfc.workflow.session import open_session
 
     session = open_session(where, typed, lambda line: click.echo(line, err=True))
-    session.workspace.check_writable()
-    check_titles(session, command)
+    check(session, command)
     logged = [command] if command in COMMANDS else list(STAGES)
     module, _, function = BODIES[command].partition(":")
     body = getattr(importlib.import_module(module), function)

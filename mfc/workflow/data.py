@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mfc.config import COMMANDS, Evaluate, Finetune, Preprocess, Synthesize
+from mfc.config import Evaluate, Finetune, Preprocess, Synthesize, name_of
 from mfc.corpus.manga109 import open_corpus
 from mfc.corpus.splits import resolve_splits
 from mfc.corpus.synthetic.presets import PRESETS
@@ -116,16 +116,14 @@ def check_titles(session: Session, command: str) -> None:
     Raises:
         UserError: naming the split and its size.
     """
-    kinds = [Evaluate, Finetune] if command == "main" else [COMMANDS.get(command)]
+    kinds: tuple[type[Evaluate] | type[Finetune], ...] = (Evaluate, Finetune)
     for kind in kinds:
-        if kind not in (Evaluate, Finetune):
-            continue
-        config: Evaluate | Finetune = session.config(kind)
-        if config.title_idx is None:
+        config = session.config(kind)
+        if config.title_idx is None or command not in ("main", name_of(kind)):
             continue
         titles = _titles_at_hand(session, config)
         if titles is not None:
-            _choose(titles, config, f"{command} {config.split}")
+            _choose(titles, config, command)
 
 
 def _titles_at_hand(session: Session, config: Evaluate | Finetune) -> list[str] | None:

@@ -68,7 +68,7 @@ def pretrain_encoder(session: Session, run: Run) -> Path:
 
 
 def encoder_folder(session: Session, run: Run, given: str = "") -> Path:
-    """The encoder ``given`` (a folder, a models:/… URI), or the experiment's, pre-trained first if need be."""
+    """The encoder ``given`` (a folder or models:/… URI), or the experiment's, pre-trained if need be."""
     if given.startswith("models:/"):
         return fetch_encoder(given, session.workspace.fetched)
     if given:
