@@ -60,7 +60,18 @@ def test_main_takes_every_stages_options() -> None:
         (["main", "--finetune.epocs", "1"], "No such option"),
         (["evaluate", "--seeds", "1,1", "--store", "nowhere"], "nowhere"),
         (["nonsense"], "No such command"),
-        (["report", "--compare", "onlyone", "--experiment", "tiny"], "is not two MLflow run ids"),
+        (
+            ["compare", "--runs", "onlyone", "--experiment", "tiny"],
+            "is not two different run ids or variants",
+        ),
+        (["promote", "--metric", "val/nonsense", "--experiment", "tiny"], "is not SPLIT/NAME"),
+        (
+            ["main", "--finetune.title_idx", "2", "--experiment", "tiny"],
+            "the test split has 2 titles, 0 to 1",
+        ),
+        (["finetune", "--title_idx", "11", "--experiment", "demo"], "the test split has 11 titles, 0 to 10"),
+        (["main", "--finetune.seeds", "0,x", "--experiment", "tiny"], "is not a list of different whole"),
+        (["cluster", "--n_clusters", "many", "--input", "x"], "is neither auto nor a whole number"),
     ],
 )
 def test_mistakes_on_the_command_line(

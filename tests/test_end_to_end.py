@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from mfc.workflow.scorebook import Scorebook
 from tests.conftest import Clone
 
 pytestmark = pytest.mark.xdist_group("tiny")
@@ -207,8 +210,6 @@ def test_an_encoder_from_the_registry_scores_the_same(tiny: Clone, tmp_path: Pat
 
 def test_the_same_pipeline_again_trains_nothing(tiny: Clone, tmp_path: Path) -> None:
     """`mfc main` on finished work loads it, and its figures are the same."""
-    import shutil
-
     shutil.copytree(tiny.path / "work", tmp_path / "work")
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/again.db"}
     done = tiny.run(f"mfc main --experiment tiny --work_dir '{tmp_path}/work'", env=env)
@@ -219,19 +220,36 @@ def test_the_same_pipeline_again_trains_nothing(tiny: Clone, tmp_path: Path) -> 
 
 
 def test_two_pipelines_are_compared(tiny: Clone, client: MlflowClient, parent: Run) -> None:
-    """`mfc report --compare A,B` gives a paired difference with its interval."""
+    """`mfc compare --runs A,B` gives a paired difference with its interval."""
     out = tiny.succeed("mfc main --experiment tiny --work_dir work2 --finetune.epochs 1 --finetune.seeds 0,1")
     assert "| **mean** |" in out
     ids = [e.experiment_id for e in client.search_experiments()]
     [other] = [
         run for run in client.search_runs(ids, "tags.stage = 'main'") if run.info.run_id != parent.info.run_id
     ]
-    out = tiny.succeed(f"mfc report --experiment tiny --compare {parent.info.run_id},{other.info.run_id}")
+    out = tiny.succeed(f"mfc compare --experiment tiny --runs {parent.info.run_id},{other.info.run_id}")
     rows = [line for line in out.splitlines() if line.startswith("| finetune | test/accuracy |")]
     assert len(rows) == 1
     assert "1, 2" in rows[0]
-    message = tiny.refuse(f"mfc report --experiment tiny --compare {parent.info.run_id},nosuchrun")
+    message = tiny.refuse(f"mfc compare --experiment tiny --runs {parent.info.run_id},nosuchrun")
     assert "nosuchrun" in message
+
+
+def test_the_report_shows_what_is_in_force_and_names_the_rest(tiny: Clone, tmp_path: Path) -> None:
+    """Two sets of parameters keep apart in one folder; the report follows the one asked for; both compare."""
+    shutil.copytree(tiny.path / "work", tmp_path / "work")
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/own.db"}
+    where = f"--experiment tiny --work_dir '{tmp_path}/work'"
+    first = tiny.succeed(f"mfc report {where}", env=env)
+    assert printed_table(first) == printed_table((tiny.path / "main.log").read_text())
+    tiny.succeed(f"mfc finetune {where} --lr 0.5 --register false --figures false", env=env)
+    done = tiny.run(f"mfc report {where}", env=env)
+    assert printed_table(done.stdout) == printed_table(first)
+    [other] = re.findall(r"not in the table: finetune (\w+), 2 titles: lr 0.5, not 0.005", done.stderr)
+    [shown] = re.findall(r"and finetune (\w+); compare", done.stderr)
+    told = tiny.succeed(f"mfc compare {where} --runs {shown},{other}", env=env)
+    assert "| finetune | test/accuracy | 2 |" in told
+    assert "B differs from A by: lr 0.5, not 0.005" in told
 
 
 def test_unknown_parameters_stop_mlflow_run(tiny: Clone) -> None:
@@ -248,14 +266,13 @@ def artifact(run: Run, name: str) -> Path:
 
 
 def copy_store(tiny: Clone, work: Path) -> None:
-    import shutil
-
     shutil.copytree(tiny.path / "work/tiny/faces", work / "tiny/faces")
 
 
 def scores(work: Path, stage: str) -> list[dict[str, Any]]:
-    content: list[dict[str, Any]] = json.loads((work / "tiny" / f"{stage}-test.json").read_text())
-    return [{k: v for k, v in row.items() if k != "parameters"} for row in content]
+    """All that the scorebook has of a stage."""
+    book = Scorebook(work / "tiny" / "scores")
+    return [row for variant in book.variants() if variant.stage == stage for row in book.rows(variant.id)]
 
 
 def printed_table(text: str) -> list[str]:

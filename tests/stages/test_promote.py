@@ -16,7 +16,7 @@ from mfc.errors import UserError
 from mfc.faces.store import open_store
 from mfc.log import PrintLog
 from mfc.stages.promote import Verdict, decide, metric_of
-from mfc.workflow import pipeline
+from mfc.workflow import results
 from mfc.workflow.session import Session, open_session
 from tests.conftest import Clone
 
@@ -131,16 +131,16 @@ def test_the_alias_moves_for_the_better_only(
     old, new = sorted(int(v.version) for v in client.search_model_versions(f"name='{NAME}'"))[:2]
     client.set_registered_model_alias(NAME, "champion", str(old))
 
-    def scores(session: Session, run: tracking.Run, version: int) -> pd.DataFrame:
+    def scores(session: Session, run: tracking.Run, config: Promote, version: int) -> pd.DataFrame:
         titles = open_store(tmp_path / "work/tiny/faces").titles("test")
         values = [0.4 + (gain if version == new else 0) for gain in gains]
         return pd.DataFrame({"title": titles, "seed": 0, "ami": values})
 
-    monkeypatch.setattr(pipeline, "_scores_of_version", scores)
+    monkeypatch.setattr(results, "_scores_of_version", scores)
     typed = {"promote": {"candidate": f"models:/{NAME}/{new}", "metric": "test/ami"}}
     session = open_session(Where(experiment="tiny", work_dir=str(tmp_path / "work")), typed, print)
     with tracking.open_run(experiment="e", name="n", stage="promote", work_dir=tmp_path / "work") as run:
-        said = pipeline.promote(session, run)
+        said = results.promote_command(session, run)
     assert int(client.get_model_version_by_alias(NAME, "champion").version) == (new if moves else old)
     assert f"version {new} {'takes' if moves else 'does not take'} the place of version {old}" in said
     assert client.get_run(run.id).data.tags["promoted"] == str(moves).lower()
