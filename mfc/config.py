@@ -253,7 +253,7 @@ class Report:
 
     compare: str = option("", "Two MLflow run ids, RUN_A,RUN_B: print the paired difference B - A instead.")
     confidence: float = option(0.95, "Coverage of the intervals.", minimum=0.5, maximum=0.999)
-    resamples: int = option(10000, "Bootstrap resamples.", minimum=100)
+    resamples: int = option(10000, "Bootstrap resamples.", minimum=100, maximum=100_000)
     seed: int = option(0, "Seed of the bootstrap.", minimum=0)
 
 
