@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from mfc.clusters.counting import Calibration, constrained_tree, density_clusters, silhouette_clusters
-from mfc.clusters.intervals import bootstrap_interval
 from mfc.clusters.kmeans import kmeans
-from mfc.clusters.metrics import bcubed_scores, clustering_metrics
+from mfc.clusters.metrics import METRICS, clustering_metrics
 from mfc.clusters.protocol import TitleView
 from mfc.config import Cluster, Report
 from mfc.encoders.device import Compute
@@ -19,12 +18,15 @@ from mfc.encoders.network import Encoder
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
 from mfc.log import Log, progress
+from mfc.report.tables import estimators, interval_text, markdown_table
 
 RESTARTS = 100
 """Of k-means with the true number of characters, the yardstick."""
+SCORES = ("ami", "bcubed_f")
+"""The metrics that stay fair when the number of clusters is not the true one."""
 
 
-def run(
+def evaluate_clustering(
     config: Cluster,
     intervals: Report,
     store: FaceStore,
@@ -80,15 +82,11 @@ def run(
     return _summary(table, intervals, config.evaluate, log)
 
 
-SCORES: Mapping[str, str] = {"ami": "AMI", "bcubed_f": "B-cubed F", "k_ratio": "K found / true"}
-
-
 def _scores(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    every = dict(clustering_metrics(truth, labels))
+    scores = dict(clustering_metrics(truth, labels))
     clusters, characters = len(np.unique(labels)), len(np.unique(truth))
     return {
-        "ami": every["ami"],
-        "bcubed_f": bcubed_scores(truth, labels)[2],
+        **{name: scores[name] for name in SCORES},
         "k_ratio": clusters / characters,
         "clusters": float(clusters),
         "characters": float(characters),
@@ -96,24 +94,18 @@ def _scores(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _summary(table: pd.DataFrame, intervals: Report, split: str, log: Log) -> str:
-    lines = [
-        f"| {table['title'].nunique()} {split} titles | {' | '.join(SCORES.values())} |",
-        f"|---|{'---:|' * len(SCORES)}",
-    ]
+    interval, _ = estimators(intervals)
+    rows = []
     for (kind, method), part in table.groupby(["features", "method"], sort=False):
         cells = []
-        for score in SCORES:
-            mean, low, high = bootstrap_interval(
-                part[[score]].to_numpy(dtype=np.float64),
-                confidence=intervals.confidence,
-                resamples=intervals.resamples,
-                seed=intervals.seed,
-            )
+        for score in (*SCORES, "k_ratio"):
+            mean, low, high = interval(part[[score]].to_numpy(dtype=np.float64))
             key = str(method).replace(", ", "_").replace(" ", "_").replace("-", "")
             log.metrics({f"{split}/auto_k/{kind}/{key}/{score}": mean})
             # One title leaves nothing to estimate an error from.
-            cells.append(f"{mean:.3f} ({low:.3f} … {high:.3f})" if low == low else f"{mean:.3f}")
-        lines.append(f"| {kind}: {method} | {' | '.join(cells)} |")
-    markdown = "\n".join(lines) + "\n"
+            cells.append(f"{mean:.3f}" + (f" ({interval_text(low, high)})" if low == low else ""))
+        rows.append([f"{kind}: {method}", *cells])
+    head = [f"{table['title'].nunique()} {split} titles", *(METRICS[name].label for name in SCORES)]
+    markdown = markdown_table([*head, "K found / true"], rows)
     log.text("auto_k.md", markdown)
     return markdown

@@ -77,11 +77,11 @@ def preprocess(session: Session, run: Run) -> FaceStore:
 
 
 def statistics(session: Session, run: Run) -> pd.DataFrame:
-    from mfc.stages import statistics as stage
+    from mfc.stages.statistics import count_faces
 
     store = _store(session, run)
     describe(session, run, "statistics", "Counts faces and characters per title and split.", _data(store))
-    return stage.run(store, run)
+    return count_faces(store, run)
 
 
 def pretrain(session: Session, run: Run) -> Path:
@@ -156,7 +156,7 @@ def evaluate(
 ) -> list[TitleScore]:
     """Score the encoder that the session names; ``version``: a registered one, not this experiment's own."""
     from mfc.encoders.network import load_encoder
-    from mfc.stages import evaluate as stage
+    from mfc.stages.evaluate import evaluate_title
 
     config = session.config(Evaluate)
     store = _store(session, run, config.store)
@@ -164,7 +164,7 @@ def evaluate(
 
     def one(title: str, seed: int, child: Run) -> TitleScore:
         _log_dataset(child, store, "evaluation", title)
-        return stage.run(config, store, encoder, title, seed, child)
+        return evaluate_title(config, store, encoder, title, seed, child)
 
     return _per_title(session, run, config, store, one, nested=nested, version=version)
 
@@ -328,7 +328,7 @@ def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
     from mfc.encoders.device import pick_compute
     from mfc.encoders.network import load_encoder
     from mfc.stages import cluster as stage
-    from mfc.stages import evaluate_clustering
+    from mfc.stages.evaluate_clustering import evaluate_clustering
 
     store = _store(session, run)
     model = _model(session, run, config.model)
@@ -342,7 +342,7 @@ def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
         return stage.adapt_to(title, adaptation, store, model, config.seed, folders, compute, run)
 
     how = adapted if config.adapt else None
-    markdown = evaluate_clustering.run(
+    markdown = evaluate_clustering(
         config, session.config(Report), store, encoder, calibration, how, compute, run
     )
     what = f"How well the number of characters is found on the {config.evaluate} titles."
@@ -360,10 +360,10 @@ def report(session: Session, run: Run) -> Summary:
 def _report(session: Session, run: Run, stage_name: str, before: list[Row], after: list[Row]) -> Summary:
     import pandas as pd
 
-    from mfc.stages import report as stage
+    from mfc.stages.report import report_scores
 
     caption = f"{session.experiment.name}, {session.config(Finetune).split} titles"
-    summary = stage.run(session.config(Report), pd.DataFrame(before), pd.DataFrame(after), caption, run)
+    summary = report_scores(session.config(Report), pd.DataFrame(before), pd.DataFrame(after), caption, run)
     what = (
         f"The whole pipeline. {session.experiment.about}" if stage_name == "main" else "The compared table."
     )
@@ -377,7 +377,6 @@ def _write_page(session: Session, run: Run, stage_name: str, summary: Summary) -
     from mfc import tracking
     from mfc.faces.store import open_store
     from mfc.report import html as html_report
-    from mfc.report import tables
 
     split = session.config(Finetune).split
     path = _store_path(session, session.config(Finetune).store)
@@ -393,8 +392,6 @@ def _write_page(session: Session, run: Run, stage_name: str, summary: Summary) -
         table=summary.table,
         intervals=summary.intervals,
         confidence=session.config(Report).confidence,
-        metrics=tables.METRICS,
-        published=tables.PUBLISHED,
         titles=[],
         parameters={k: v for name in STAGES for k, v in stage_params(session, name).items()},
     )
