@@ -488,7 +488,7 @@ class Intervals:
     confidence: float = option(
         0.95, "Coverage of the intervals.", minimum=0.5, maximum=0.999, affects=NOTHING
     )
-    resamples: int = option(10000, "Bootstrap resamples.", minimum=100, maximum=1_000_000, affects=NOTHING)
+    resamples: int = option(10000, "Bootstrap resamples.", minimum=100, maximum=100_000, affects=NOTHING)
     seed: int = _seed("Seed of the bootstrap.", NOTHING)
 
 

@@ -27,15 +27,15 @@ def bootstrap_interval(
 
     Args:
         values: (titles, seeds) floating point; NaN where a seed was not run. Titles without any are left out.
-        confidence: coverage, between 0 and 1.
-        resamples: number of resamples; as a rule 10,000.
+        confidence: coverage, above 0 and below 1.
+        resamples: number of resamples, at least 1; as a rule 10,000.
         seed: of the draws.
 
     Returns:
         (mean, low, high); low and high are NaN when a single value leaves nothing to estimate an error from.
 
     Raises:
-        ValueError: without any value.
+        ValueError: without any value, or for a number out of its bounds.
     """
     return _bootstrap([np.asarray(values, np.float64)], confidence, resamples, seed)
 
@@ -59,7 +59,7 @@ def paired_difference(
         confidence, resamples, seed: see `bootstrap_interval`.
 
     Raises:
-        ValueError: when the numbers of titles differ or no title has both.
+        ValueError: when the numbers of titles differ, no title has both, or a number is out of its bounds.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) != len(b):
@@ -69,6 +69,8 @@ def paired_difference(
 
 def _bootstrap(parts: list[NDArray[np.float64]], confidence: float, resamples: int, seed: int) -> Interval:
     """Interval of the mean over titles of the sum of the parts' means over seeds."""
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(f"an interval of confidence {confidence} from {resamples} resamples")
     usable = np.logical_and.reduce([np.isfinite(part).any(axis=1) for part in parts])
     titles = int(usable.sum())
     if not titles:

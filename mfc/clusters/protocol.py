@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mfc.clusters.kmeans import kmeans
-from mfc.clusters.metrics import clustering_metrics, embedding_metrics, match_clusters
+from mfc.clusters.metrics import clustering_metrics, embedding_metrics, match_clusters, nmi
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import Encoder
@@ -75,7 +75,11 @@ def score_title(
 
     Metrics: those of `clustering_metrics` and `embedding_metrics` without Others; ``with_others/…``: the same
     protocol when Others count as characters; ``head/…`` and ``tail/…``: the protocol's clustering, seen on
-    the faces of characters with at least, or fewer than, ten faces.
+    the faces of characters with at least, or fewer than, ten faces; `faces` and `characters`, how many.
+
+    K is never more than the faces. One character is one cluster, which is right: accuracy, NMI and AMI are 1.
+    One face has no neighbours, so the scores of `embedding_metrics` are left out, as where every character
+    has one face. Identical features are one cluster, and the other K - 1 stay empty.
 
     Args:
         features: (m, d) float32, what the encoder gives for ``view.with_others``, where it is known already.
@@ -97,7 +101,7 @@ def score_title(
     for name, part in (("head", head), ("tail", ~head)):
         if part.any():
             metrics[f"{name}/accuracy"] = float(correct[part].mean())
-            metrics[f"{name}/nmi"] = dict(clustering_metrics(y_true[part], y_pred[part]))["nmi"]
+            metrics[f"{name}/nmi"] = nmi(y_true[part], y_pred[part])
     metrics |= {"faces": float(len(y_true)), "characters": float(len(view.plain.classes))}
     table = _table(view.plain, features[named], y_pred, matched, correct)
     return TitleScore(view.title, seed, metrics, table, features, named)

@@ -60,27 +60,34 @@ def paired_titles(
 
     Args:
         titles: (t,) names, drawn from top to bottom.
-        before, after: metric name → (t,) values in 0..1.
-        published: metric name → (before, after) means of the paper, drawn as dashed lines.
+        before, after: metric name → (t,) values up to 1; NaN where there is none.
+        published: metric name → (before, after) means of the paper, drawn as dashed lines, where there are.
     """
-    figure = _new_figure(4.6 * len(before) + 1.6, 0.36 * len(titles) + 1.9)
-    axes = figure.subplots(1, len(before), sharey=True, squeeze=False)[0]
+    lines = -(-len(before) // 2)
+    figure = _new_figure(10.8, lines * (0.36 * len(titles) + 1.9))
+    axes = figure.subplots(lines, 2, sharey=True, squeeze=False)
     rows = np.arange(len(titles))
-    for axis, name in zip(axes, before, strict=True):
+    for axis in axes.flat[len(before) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, before, strict=False):
         axis.hlines(rows, before[name], after[name], color="#c9c9c9", linewidth=2, zorder=1)
         axis.scatter(before[name], rows, color=BEFORE, s=42, zorder=2, label="pre-trained")
         axis.scatter(after[name], rows, color=AFTER, s=42, zorder=3, label="adapted")
-        for value, colour in ((before[name].mean(), BEFORE), (after[name].mean(), AFTER)):
-            axis.axvline(value, color=colour, linewidth=1.2, zorder=0)
-        for value in published[name]:
+        paired = np.isfinite(before[name]) & np.isfinite(after[name])
+        for values, colour in ((before[name][paired], BEFORE), (after[name][paired], AFTER)):
+            if len(values):
+                axis.axvline(values.mean(), color=colour, linewidth=1.2, zorder=0)
+        for value in published.get(name, ()):
             axis.axvline(value, color=REFERENCE, linewidth=1, linestyle=(0, (4, 4)), zorder=0)
-        axis.set(title=name, xlim=(0, 1), xlabel="solid: means here · dashed: paper, on Manga109")
+        words = "solid: means here" + (" · dashed: paper, on Manga109" if name in published else "")
+        least = np.append(before[name][paired], after[name][paired]).min(initial=0)
+        axis.set(title=name, xlim=(least - 0.02 if least < 0 else 0, 1), xlabel=words)
         axis.grid(axis="x", color="#eeeeee")
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(rows, titles)
-    axes[0].invert_yaxis()
-    axes[0].legend(loc="lower left", frameon=False, fontsize="small")
+    axes[0, 0].set_yticks(rows, titles)
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].legend(loc="lower left", frameon=False, fontsize="small")
     return figure
 
 
@@ -135,13 +142,13 @@ def project(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     n, d = features.shape
     if n < 4:
         return np.pad(features[:, :2], ((0, 0), (0, max(0, 2 - d)))).astype(np.float64)
+    if not np.ptp(features, axis=0).max() > 1e-9:  # equal faces have no directions
+        return np.zeros((n, 2))
     # Its threads wait for each other actively: on a busy machine two take twenty times as long as one.
     with threadpool_limits(1):
         reduced = PCA(min(50, n - 1, d), svd_solver="covariance_eigh" if d < n else "full").fit_transform(
             features
         )
-        if not reduced.std() > 1e-9:  # equal faces have no directions
-            return np.zeros((n, 2))
         model = TSNE(init="pca", perplexity=min(30.0, (n - 1) / 3), max_iter=300, random_state=seed)
         return np.asarray(model.fit_transform(reduced), np.float64)
 

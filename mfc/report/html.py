@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mfc.clusters.intervals import Interval
+from mfc.clusters.metrics import headline
 from mfc.faces.store import FaceStore
 from mfc.report.galleries import GalleryCluster, GalleryFace, data_uri, gallery_page, gallery_section
+from mfc.report.tables import KINDS, interval_text, number_text, percent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-KINDS: Mapping[str, str] = {"pretrained": "pre-trained", "adapted": "adapted", "difference": "difference"}
+NOT_PUBLISHED = "no published value"
 CODE_FACTS = ("command", "commit", "run", "faces")
 """Facts to be set as code."""
 FACE = 72
@@ -71,13 +74,9 @@ class ReportPage:
     facts: Mapping[str, str]
     """What was run: corpus, commit, command and so on."""
     table: pd.DataFrame
-    """As in `mfc.stages.report.Summary`: `title`, then `<metric>_<kind>`; its last row is the mean."""
-    intervals: Mapping[str, tuple[float, float, float]]
+    """As in `mfc.report.tables.Summary`, as are the intervals; its last row is the mean."""
+    intervals: Mapping[str, Interval]
     confidence: float
-    metrics: Mapping[str, str]
-    """Metric → what it is called."""
-    published: Mapping[str, Mapping[str, tuple[float, float]]]
-    """Name of a published row → metric → (pre-trained, adapted)."""
     titles: Sequence[TitlePart]
     parameters: Mapping[str, object]
     """``stage.key`` → value."""
@@ -155,19 +154,19 @@ def render(report: ReportPage) -> str:
 def _summary(report: ReportPage) -> str:
     head = "".join(f'<th scope="col">{kind}</th>' for kind in KINDS.values())
     rows = []
-    for metric, label in report.metrics.items():
+    for metric in headline():
         cells = []
         for kind in KINDS:
-            mean, low, high = report.intervals[f"{metric}_{kind}"]
+            mean, low, high = report.intervals[f"{metric.name}_{kind}"]
             sign = "+" if kind == "difference" else ""
-            span = f"{low:{sign}.3f} … {high:{sign}.3f}"
-            cells.append(f"<td><b>{mean:{sign}.3f}</b> <small>{span}</small></td>")
-        rows.append(f'<tr><th scope="row"><b>{_text(label)}</b></th>{"".join(cells)}</tr>')
-        for name, values in report.published.items():
-            before, after = values[metric]
+            span = interval_text(low, high, sign)
+            cells.append(f"<td><b>{number_text(mean, sign)}</b> <small>{span}</small></td>")
+        rows.append(f'<tr><th scope="row"><b>{_text(metric.label)}</b></th>{"".join(cells)}</tr>')
+        for name, (before, after) in (metric.published or {NOT_PUBLISHED: (np.nan, np.nan)}).items():
             rows.append(
-                f'<tr class="published"><th scope="row">{_text(label)}: {_text(name)}</th>'
-                f"<td>{before:.3f}</td><td>{after:.3f}</td><td>{after - before:+.3f}</td></tr>"
+                f'<tr class="published"><th scope="row">{_text(metric.label)}: {_text(name)}</th>'
+                f"<td>{number_text(before)}</td><td>{number_text(after)}</td>"
+                f"<td>{number_text(after - before, '+')}</td></tr>"
             )
     n = len(report.table) - 1
     titles = "1 title" if n == 1 else f"{n} titles"
@@ -177,7 +176,8 @@ def _summary(report: ReportPage) -> str:
     verdicts = "".join(f"<li>{_text(line)}</li>" for line in _verdicts(report))
     return (
         f'<section><h2>Summary</h2><ul class="verdicts">{verdicts}</ul>'
-        f'<p class="key">Mean over {titles}, and {report.confidence:.0%} intervals over titles and seeds</p>'
+        f'<p class="key">Mean over {titles}, and {percent(report.confidence)} intervals over titles and seeds'
+        "</p>"
         '<div class="wide" role="region" aria-label="Summary table" tabindex="0"><table class="summary">'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f'<dl class="facts">{facts}</dl></section>'
@@ -190,10 +190,11 @@ def _fact(key: str, value: str) -> str:
 
 def _verdicts(report: ReportPage) -> Iterator[str]:
     """One sentence a metric: what adapting changed, and whether that can be told from chance."""
-    for metric, label in report.metrics.items():
-        mean, low, high = report.intervals[f"{metric}_difference"]
+    for metric in headline():
+        mean, low, high = report.intervals[f"{metric.name}_difference"]
         told = "raises" if low > 0 else "lowers" if high < 0 else "does not measurably change"
-        yield f"Adapting to each title {told} {label}: {mean:+.3f} ({low:+.3f} … {high:+.3f})."
+        span = interval_text(low, high, "+")
+        yield f"Adapting to each title {told} {metric.label}: {number_text(mean, '+')} ({span})."
 
 
 def _bars(report: ReportPage) -> str:
@@ -201,12 +202,12 @@ def _bars(report: ReportPage) -> str:
     for record in report.table.to_dict("records"):
         name = str(record["title"])
         cells = "".join(
-            _bar(label, float(record[f"{metric}_pretrained"]), float(record[f"{metric}_adapted"]))
-            for metric, label in report.metrics.items()
+            _bar(m.label, float(record[f"{m.name}_pretrained"]), float(record[f"{m.name}_adapted"]))
+            for m in headline()
         )
         known = any(part.title == name for part in report.titles)
         shown = f'<a href="#{_anchor(name)}">{_text(name)}</a>' if known else _text(name)
-        rows.append(f"<li{' class=mean' if name == 'mean' else ''}><h3>{shown}</h3>{cells}</li>")
+        rows.append(f"<li{' class=mean' if name == 'mean' else ''}><h3>{shown}</h3><div>{cells}</div></li>")
     return (
         '<section><h2>Titles</h2><p class="key"><span class="swatch before"></span> pre-trained '
         f'<span class="swatch after"></span> adapted</p><ul class="bars">{"".join(rows)}</ul></section>'
@@ -214,13 +215,15 @@ def _bars(report: ReportPage) -> str:
 
 
 def _bar(label: str, before: float, after: float) -> str:
-    words = f"{label}: pre-trained {before:.3f}, adapted {after:.3f}"
+    shown = number_text(before), number_text(after)
+    words = f"{label}: pre-trained {shown[0]}, adapted {shown[1]}"
+    lengths = np.clip(np.nan_to_num([before, after]), 0, 1) * 100
     return (
         f'<div class="bar"><span>{_text(label)}</span><svg viewBox="0 0 100 14" preserveAspectRatio="none" '
         f'role="img" aria-label="{_text(words)}"><rect class="rail" width="100" height="14"/>'
-        f'<rect class="before" width="{100 * before:.1f}" height="6" y="1"/>'
-        f'<rect class="after" width="{100 * after:.1f}" height="6" y="7"/></svg>'
-        f"<span><small>{before:.3f} →</small> <b>{after:.3f}</b></span></div>"
+        f'<rect class="before" width="{lengths[0]:.1f}" height="6" y="1"/>'
+        f'<rect class="after" width="{lengths[1]:.1f}" height="6" y="7"/></svg>'
+        f"<span><small>{shown[0]} →</small> <b>{shown[1]}</b></span></div>"
     )
 
 
@@ -408,11 +411,13 @@ main code { font-size: 0.9em; white-space: normal; overflow-wrap: anywhere; }
 .swatch:first-child { margin-left: 0; }
 .swatch.before { background: var(--before); }
 .swatch.after { background: var(--after); }
-.bars li { display: grid; grid-template-columns: 12rem minmax(0, 1fr) minmax(0, 1fr); gap: 0.2rem 1.5rem;
-  align-items: center; padding: 0.35rem 0; border-bottom: 1px solid var(--line); }
+.bars li { display: grid; grid-template-columns: 12rem minmax(0, 1fr); gap: 0.2rem 1.5rem;
+  padding: 0.35rem 0; border-bottom: 1px solid var(--line); }
+.bars li > div { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
+  gap: 0.2rem 1.5rem; }
 .bars h3 { font-size: 1rem; font-weight: normal; margin: 0; }
 .bars .mean h3 { font-weight: bold; }
-.bar { display: grid; grid-template-columns: 4.5rem 1fr 7.2rem; gap: 0.6rem; align-items: center;
+.bar { display: grid; grid-template-columns: 4.8rem 1fr 7.2rem; gap: 0.6rem; align-items: center;
   font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 .bar svg { width: 100%; height: 1rem; display: block; }
 .bar .rail { fill: var(--line); opacity: 0.45; }
@@ -447,7 +452,7 @@ details.title > summary > :is(h2, h3) { font-size: 1.1rem; }
   .summary th[scope="row"] { grid-column: 1 / -1; }
   .summary thead td { display: none; }
   .summary small { display: block; font-size: 0.75rem; }
-  .bar { grid-template-columns: 4.2rem 1fr 6.6rem; }
+  .bar { grid-template-columns: 4.8rem 1fr 6.6rem; }
 }
 """
 """Beside that of `mfc.report.galleries`."""

@@ -11,7 +11,9 @@ from mfc.log import Log
 from mfc.report.scores import log_score
 
 
-def run(config: Evaluate, store: FaceStore, encoder: Encoder, title: str, seed: int, log: Log) -> TitleScore:
+def evaluate_title(
+    config: Evaluate, store: FaceStore, encoder: Encoder, title: str, seed: int, log: Log
+) -> TitleScore:
     """Score ``title``; its metrics and the cluster of every face go to ``log``."""
     view = TitleView.of(store, title)
     score = score_title(

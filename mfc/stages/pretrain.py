@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mfc.clusters.metrics import headline_means
 from mfc.clusters.protocol import TitleView, score_title
 from mfc.config import ENCODER, Pretrain, affecting
 from mfc.encoders.device import pick_compute
@@ -66,11 +67,7 @@ def pretrain(config: Pretrain, store: FaceStore, out: Path, log: Log, overwrite:
             )
             for view in watched
         ]
-        return {
-            f"val/{name}": sum(score.metrics[name] for score in scores) / len(scores)
-            for name in ("accuracy", "nmi")
-            if scores
-        }
+        return headline_means([score.metrics for score in scores], "val")
 
     task = Task(
         crops=store.crops,

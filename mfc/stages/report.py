@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
+from mfc.clusters.metrics import PAPER, headline
 from mfc.config import Report
 from mfc.log import Log
 from mfc.report.figures import paired_titles
-from mfc.report.tables import METRICS, PAPER, Summary, summarise
+from mfc.report.tables import Summary, summarise
 
 
-def run(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, corpus: str, log: Log) -> Summary:
+def report_scores(
+    config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, corpus: str, log: Log
+) -> Summary:
     """Compare scores; the table goes to ``log`` as Markdown, CSV, metrics and a figure.
 
     Args:
@@ -19,15 +24,19 @@ def run(config: Report, pretrained: pd.DataFrame, adapted: pd.DataFrame, corpus:
     """
     summary = summarise(config, pretrained, adapted, corpus)
     titles = summary.table["title"][:-1].tolist()
-    columns = {
-        kind: {label: summary.table[f"{m}_{kind}"].to_numpy()[:-1] for m, label in METRICS.items()}
+    before, after = (
+        {m.label: summary.table[f"{m.name}_{kind}"].to_numpy()[:-1] for m in headline()}
         for kind in ("pretrained", "adapted")
-    }
-    published = {label: PAPER[metric] for metric, label in METRICS.items()}
+    )
+    published = {m.label: m.published[PAPER] for m in headline() if PAPER in m.published}
     log.text("report.md", summary.markdown)
     log.text("report.csv", summary.table.to_csv(index=False, float_format="%.6f"))
-    log.figure("report", paired_titles(titles, columns["pretrained"], columns["adapted"], published))
+    log.figure("report", paired_titles(titles, before, after, published))
     log.metrics(
-        {f"{k.rpartition('_')[2]}/{k.rpartition('_')[0]}": v[0] for k, v in summary.intervals.items()}
+        {
+            f"{kind}/{metric}": mean
+            for (metric, _, kind), mean in ((k.rpartition("_"), v[0]) for k, v in summary.intervals.items())
+            if math.isfinite(mean)
+        }
     )
     return summary

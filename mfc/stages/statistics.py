@@ -43,7 +43,7 @@ HEADINGS = {
 }
 
 
-def run(store: FaceStore, log: Log) -> pd.DataFrame:
+def count_faces(store: FaceStore, log: Log) -> pd.DataFrame:
     """The table of counts, logged as ``statistics``: a row per title, per split and for everything.
 
     Columns: ``faces`` annotated, of which ``kept`` and ``dropped``; of the kept ones ``named`` (neither
@@ -72,7 +72,7 @@ def run(store: FaceStore, log: Log) -> pd.DataFrame:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The table of `run` for a terminal: titles, then a line, then the sums."""
+    """The table of `count_faces` for a terminal: titles, then a line, then the sums."""
     lines = table.rename(columns=HEADINGS).to_string(index=False).splitlines()
     rule = "-" * max(len(line) for line in lines)
     titles = int((table["title"] != TOTAL).sum())

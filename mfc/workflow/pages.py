@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mfc.config import COMMANDS, Evaluate, Finetune, name_of
+from mfc.report.tables import headline_text
 from mfc.tracking import Run, code_version
 from mfc.workflow.session import Session
 
@@ -26,15 +27,13 @@ def describe_score(
     session: Session, run: Run, store: FaceStore, config: Evaluate | Finetune, score: TitleScore
 ) -> None:
     """Give the run of one title its description."""
-    from mfc.clusters.metrics import headline
-
     if isinstance(config, Finetune):
         what = f"The encoder, adapted to {escaped(score.title)} without its labels: recipe {config.recipe}"
         what += f", seed {score.seed}."
     else:
         encoder = escaped(config.model) or "the pre-trained encoder"
         what = f"{escaped(score.title)}, clustered with {encoder}; seed {score.seed}."
-    result = ", ".join(f"{metric.label} **{score.metrics[metric.name]:.3f}**" for metric in headline())
+    result = headline_text(score.metrics, "**")
     place = store.titles(config.split).index(score.title)
     command = command_line(session, name_of(type(config)), {"title_idx": place, "seeds": score.seed})
     data = f"{score.metrics['faces']:.0f} faces of {score.metrics['characters']:.0f} named characters, "

@@ -64,7 +64,8 @@ def report(
         for i, variant in enumerate(variants)
     ]
     caption = f"{session.experiment.name}, {split} titles"
-    summary = report_scores(session.config(Report), *(pd.DataFrame(part) for part in rows), caption, run)
+    before, after = (pd.DataFrame(part) for part in rows)
+    summary = report_scores(session.config(Report), before, after, caption, run)
     what = (
         f"The whole pipeline. {escaped(session.experiment.about)}"
         if command == "main"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from mfc.clusters.metrics import headline
+from mfc.clusters.metrics import headline, headline_means
 from mfc.clusters.protocol import TitleScore
 from mfc.config import ENCODER, SCORE, Evaluate, Finetune, affecting, name_of, parse_seeds
 from mfc.encoders.device import pick_compute
 from mfc.encoders.network import WEIGHTS_NAME, load_encoder
 from mfc.faces.store import FaceStore
 from mfc.files import file_digest
+from mfc.report.tables import headline_text
 from mfc.stages.evaluate import evaluate_title
 from mfc.stages.finetune import finetune_title
 from mfc.tracking import REGISTERED_MODEL, Run, alias_for_title, register_encoder
@@ -122,15 +123,11 @@ def _score_titles(
                 with run.child(name, stage=stage, tags=own, params=params_of(session, stage)) as child:
                     score = score_one(title, seed, child)
                     describe_score(session, child, store, config, score)
-            run.say(f"{stage} {title}: {_in_words(score.metrics)}")
+            run.say(f"{stage} {title}: {headline_text(score.metrics)}")
             book.keep(variant, config.split, score)
             scores.append(score)
     if len(scores) > 1 and not nested:
-        means = {m.name: sum(s.metrics[m.name] for s in scores) / len(scores) for m in headline()}
-        run.metrics({f"mean/{name}": value for name, value in means.items()})
-        run.say(f"{stage}: mean {_in_words(means)}")
+        means = headline_means([score.metrics for score in scores], "mean")
+        run.metrics(means)
+        run.say(f"{stage}: mean {headline_text({k.rpartition('/')[2]: v for k, v in means.items()})}")
     return scores
-
-
-def _in_words(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{metric.label} {values[metric.name]:.3f}" for metric in headline())

@@ -17,7 +17,7 @@ from mfc import tracking
 from mfc.report.html import render
 from tests.browser.chrome import chrome, missing
 from tests.browser.ui import get_past_the_welcome
-from tests.test_html_report import clusters_of, page_of
+from tests.report.test_html import clusters_of, page_of
 from tests.tracking.mlflow_server import TrackingServer
 
 ACCURACY = (0.6153846153846154, 0.7307692307692307)

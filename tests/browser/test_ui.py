@@ -100,7 +100,7 @@ def test_the_report_opens_in_the_artifact_view(browser: webdriver.Chrome, site: 
 @pytest.fixture
 def report_on_disk(browser: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> str:
     from mfc.report.html import render
-    from tests.test_html_report import page_of
+    from tests.report.test_html import page_of
 
     path = tmp_path_factory.mktemp("disk") / "report.html"
     path.write_text(render(page_of(name=EVIL)), encoding="utf-8")

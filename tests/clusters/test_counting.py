@@ -26,7 +26,8 @@ from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import evaluate_clustering, preprocess
+from mfc.stages import preprocess
+from mfc.stages.evaluate_clustering import evaluate_clustering
 from tests.golden.conftest import GOLDEN
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -151,11 +152,12 @@ def test_evaluation(store: FaceStore, encoder: Encoder) -> None:
     log = Recorder()
     calibration = Calibration({"a": peak(0.05)}, "")
     config = Cluster(evaluate="val", device="cpu")
-    text = evaluate_clustering.run(config, Report(resamples=100), store, encoder, calibration, None, CPU, log)
+    text = evaluate_clustering(config, Report(resamples=100), store, encoder, calibration, None, CPU, log)
     table = log.tables["auto_k"]
     assert len(table) == 2 * 5
     assert text == log.texts["auto_k.md"]
-    assert text.startswith("| 2 val titles | AMI |")
+    head = [cell.strip() for cell in text.splitlines()[0].split("|")[1:-1]]
+    assert head == ["2 val titles", "AMI", "B-cubed F", "K found / true"]
     for method, part in table.groupby("method"):
         key = str(method).replace(", ", "_").replace(" ", "_").replace("-", "")
         for score in ("ami", "bcubed_f", "k_ratio"):
@@ -175,7 +177,7 @@ def test_the_number_for_adapted_features_comes_from_the_encoder_before(
     other = new_encoder(EncoderConfig("resnet18", ("a", "b"), 32), init="random", seed=9).eval()
     config = Cluster(evaluate="test", device="cpu")
     calibration = Calibration({"a": peak(0.05)}, "")
-    evaluate_clustering.run(
+    evaluate_clustering(
         config, Report(resamples=100), store, encoder, calibration, lambda title: other, CPU, log
     )
     table = log.tables["auto_k"].set_index(["features", "method"])

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from mfc.adapt.quality import constraint_quality
 from mfc.clusters.intervals import bootstrap_interval, paired_difference
 from mfc.clusters.metrics import (
+    METRICS,
+    SOURCES,
     bcubed_scores,
     cluster_accuracy,
     clustering_metrics,
     embedding_metrics,
+    headline,
+    headline_means,
     match_clusters,
     nmi,
     pairwise_scores,
@@ -123,6 +127,49 @@ def test_perfect_clustering_scores_one_even_with_one_label_or_only_single_items(
     assert nmi([3, 3, 3], [0, 1, 2]) == 0
 
 
+def test_one_cluster_for_several_characters_is_worth_its_largest() -> None:
+    """What identical vectors give: 3 of 5 right, no information; every pair claimed, 3 + 1 of 10 exist."""
+    scores = dict(clustering_metrics([0, 0, 0, 1, 1], [7] * 5))
+    for name in ("accuracy", "purity"):
+        assert scores[name] == 3 / 5
+    for name in ("nmi", "ami", "ari", "homogeneity", "v_measure"):
+        assert scores[name] == pytest.approx(0, abs=1e-12), name
+    assert (scores["completeness"], scores["pairwise_recall"], scores["bcubed_recall"]) == (1, 1, 1)
+    assert scores["pairwise_precision"] == 4 / 10
+    assert scores["bcubed_precision"] == pytest.approx((3 * 3 / 5 + 2 * 2 / 5) / 5)
+
+
+def test_every_face_alone_is_pure_and_no_more() -> None:
+    """One character cut into single faces: pure, accurate for one of them, and without information."""
+    scores = dict(clustering_metrics([0] * 4, range(4)))
+    assert (scores["accuracy"], scores["purity"], scores["pairwise_precision"]) == (1 / 4, 1, 1)
+    for name in ("nmi", "ami", "ari", "completeness", "pairwise_recall", "pairwise_f", "fowlkes_mallows"):
+        assert scores[name] == pytest.approx(0, abs=1e-12), name
+
+
+def test_the_table_names_what_is_computed() -> None:
+    """Each row has one function and is yielded under its name, in the table's order; the four of the report
+    come first where people look; the paper's figures stand in the rows."""
+    labels, features = [0, 0, 1], np.eye(3, dtype=np.float32)
+    names = [name for name, _ in (*clustering_metrics(labels, labels), *embedding_metrics(features, labels))]
+    assert names == list(METRICS)
+    assert all(name == metric.name for name, metric in METRICS.items())
+    assert all((m.of_clusters is None) != (m.of_neighbours is None) for m in METRICS.values())
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    assert [metric.label for metric in headline()] == ["accuracy", "NMI", "AMI", "B-cubed F"]
+    assert all(set(metric.published) <= set(SOURCES) for metric in METRICS.values())
+    paper, again = SOURCES
+    assert METRICS["accuracy"].published == {paper: (0.48, 0.64), again: (0.472, 0.666)}
+    assert METRICS["nmi"].published == {paper: (0.63, 0.71), again: (0.615, 0.718)}
+
+
+def test_a_point_of_a_curve_is_the_mean_over_titles() -> None:
+    """Of the headline metrics only, over the titles that have them."""
+    scores = [{"accuracy": 0.5, "nmi": 0.25, "purity": 1.0}, {"accuracy": 0.75}]
+    assert headline_means(scores, "val") == {"val/accuracy": 0.625, "val/nmi": 0.25}
+    assert headline_means([], "val") == {}
+
+
 def test_surplus_clusters_match_nothing() -> None:
     """Label 9 takes the cluster of three; the two others are unassigned although all their items carry it."""
     assert match_clusters([9, 9, 9, 9, 9], [0, 0, 0, 1, 2]).tolist() == [9, 9, 9, -1, -1]
@@ -166,6 +213,24 @@ def test_neighbour_scores_equal_loops(n: int, k: int, seed: int) -> None:
             rows.append((hits[0], sum(hits[:r]) / r, sum(precisions) / r, 1 / (1 + hits.index(True))))
     scores = dict(embedding_metrics(features, labels))
     assert list(scores.values()) == pytest.approx([np.mean(column) for column in zip(*rows, strict=True)])
+
+
+def test_no_face_has_a_neighbour_of_its_own() -> None:
+    """One face, or one a character: there is nothing to average, and nothing is yielded."""
+    for n in (1, 4):
+        assert not list(embedding_metrics(np.eye(4, dtype=np.float32)[:n], range(n)))
+
+
+def test_identical_vectors_are_ordered_by_index() -> None:
+    """Ties do not depend on chance: a b a b, all equal, find a (b) first from the other end."""
+    scores = dict(embedding_metrics(np.ones((4, 2), np.float32), list("abab")))
+    # From 0: b a b → first hit at rank 2; from 1: a a b → 3; from 2: a … → 1; from 3: a b … → 2.
+    assert scores == {
+        "precision_at_1": 1 / 4,
+        "r_precision": 1 / 4,
+        "map_at_r": 1 / 4,
+        "mrr": pytest.approx((1 / 2 + 1 / 3 + 1 + 1 / 2) / 4),
+    }
 
 
 def test_hand_worked_constraints() -> None:
@@ -233,6 +298,17 @@ def test_interval_grows_with_confidence_and_is_fixed_by_the_seed() -> None:
     assert low99 < low90 < high90 < high99
     assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
     assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"confidence": 0.0}, {"confidence": 1.0}, {"confidence": math.nan}, {"resamples": 0}]
+)
+def test_bounds_of_an_interval(wrong: dict[str, float]) -> None:
+    """Numbers without a meaning are refused by both functions."""
+    values = np.array([[0.5], [0.6]])
+    for estimate in (bootstrap_interval, lambda v, **more: paired_difference(v, v, **more)):
+        with pytest.raises(ValueError, match="an interval of confidence"):
+            estimate(values, **wrong)
 
 
 def test_single_value_has_no_interval_and_single_title_that_of_its_seeds() -> None:

@@ -20,18 +20,23 @@ ENCODER = new_encoder(EncoderConfig("resnet18", ("a",), 64), init="random", seed
 CHARACTERS = ["A"] * 12 + ["B"] * 11 + ["C"] * 3 + ["Other"] * 4
 
 
-@pytest.fixture
-def store() -> FaceStore:
-    """Thirty faces of one title: two frequent people, a rare one, and Others."""
-    n = len(CHARACTERS)
+def store_of(characters: list[str]) -> FaceStore:
+    """A face each of one title."""
+    n = len(characters)
     table = pd.DataFrame({column: [None] * n for column in COLUMNS})
     table["face_id"] = [f"{i:08x}" for i in range(n)]
     table["title"], table["split"], table["page_index"] = "T", "test", 1
-    table["character_id"] = table["character_name"] = CHARACTERS
-    table["is_other"] = [name == "Other" for name in CHARACTERS]
+    table["character_id"] = table["character_name"] = characters
+    table["is_other"] = [name == "Other" for name in characters]
     table["row"] = np.arange(n)
     meta = {"splits": {"train": [], "val": [], "test": ["T", "Empty"]}}
     return FaceStore(Path("nowhere"), table, np.zeros((n, 8, 8, 1), np.uint8), meta)
+
+
+@pytest.fixture
+def store() -> FaceStore:
+    """Thirty faces of one title: two frequent people, a rare one, and Others."""
+    return store_of(CHARACTERS)
 
 
 def score(store: FaceStore, places: list[int], monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
@@ -74,3 +79,39 @@ def test_a_title_without_named_faces_is_an_error(store: FaceStore) -> None:
     """The sentence names the title."""
     with pytest.raises(UserError, match="Empty: no face of a named character"):
         TitleView.of(store, "Empty")
+
+
+def test_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is its own cluster, and right; it has no neighbours, so their scores are left out."""
+    metrics = score(store_of(["A"]), [0], monkeypatch)
+    for name in ("accuracy", "nmi", "ami", "bcubed_f", "tail/accuracy", "tail/nmi"):
+        assert metrics[name] == 1, name
+    assert (metrics["faces"], metrics["characters"]) == (1, 1)
+    assert not {"map_at_r", "head/accuracy", "with_others/accuracy"} & set(metrics)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_one_character(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K is 1, whatever the features: all right. With Others K is 2."""
+    faces = store_of(["A"] * 12 + ["Other"] * others)
+    metrics = score(faces, [*range(6)] * 2 + [7] * others, monkeypatch)
+    for name in ("accuracy", "nmi", "ami", "bcubed_f", "head/accuracy", "map_at_r"):
+        assert metrics[name] == pytest.approx(1), name
+    assert ("with_others/accuracy" in metrics) == bool(others)
+
+
+def test_as_many_characters_as_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K is the number of faces; each is alone and right; nobody has a neighbour."""
+    metrics = score(store_of(list("ABCD")), [0, 1, 2, 3], monkeypatch)
+    for name in ("accuracy", "nmi", "ami", "bcubed_f", "tail/accuracy"):
+        assert metrics[name] == pytest.approx(1), name
+    assert "map_at_r" not in metrics
+
+
+def test_identical_features(store: FaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken encoder: one cluster of all 26, two empty ones. 12 are right, and nothing is known."""
+    metrics = score(store, [0] * 30, monkeypatch)
+    assert metrics["accuracy"] == pytest.approx(12 / 26)
+    assert metrics["with_others/accuracy"] == pytest.approx(12 / 30)
+    for name in ("nmi", "ami", "ari", "head/nmi", "tail/accuracy"):
+        assert metrics[name] == pytest.approx(0, abs=1e-12), name

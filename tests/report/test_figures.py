@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from mfc.report.figures import (
     confusion,
     embedding_map,
     face_grid,
+    paired_titles,
     project,
     thumbnails,
 )
@@ -64,7 +67,9 @@ def test_the_map_keeps_apart_what_is_apart() -> None:
 def test_equal_faces_have_a_map_too() -> None:
     """A broken encoder that gives one vector for all still gets its figures."""
     x = np.ones((20, 8), np.float32) / np.sqrt(8)
-    assert np.isfinite(project(x)).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(project(x)).all()
 
 
 def test_a_large_title_is_drawn_by_a_choice_of_its_faces() -> None:
@@ -111,3 +116,27 @@ def test_only_wrong_faces_are_marked() -> None:
     assert (pixels == (0xD1, 0x49, 0x5B)).all(axis=2).any()
     plain = np.asarray(face_grid(faces, [np.zeros(3, bool)], columns=2))
     assert not (plain == (0xD1, 0x49, 0x5B)).all(axis=2).any()
+
+
+@pytest.mark.parametrize("metrics", [1, 2, 3, 4])
+def test_each_metric_has_a_panel(metrics: int) -> None:
+    """Two a line, an empty place not shown; means as lines, those of the paper where there are any."""
+    names = ["A", "B", "C", "D"][:metrics]
+    before, after = ({name: np.array([0.25, value]) for name in names} for value in (0.75, 0.25))
+    figure = paired_titles(["t", "u"], before, after, {"A": (0.125, 0.5)})
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in shown] == names
+    drawn = [[line.get_xdata()[0] for line in axis.lines] for axis in shown]  # type: ignore[index]
+    assert drawn == [[0.5, 0.25, 0.125, 0.5], *[[0.5, 0.25]] * (metrics - 1)]
+    assert ["paper" in axis.get_xlabel() for axis in shown] == [name == "A" for name in names]
+    figure.canvas.draw()
+
+
+def test_what_lies_below_zero_and_what_is_missing_is_drawn() -> None:
+    """AMI below 0 stays within the panel; a title without a value is left out of the means."""
+    before, after = {"AMI": np.array([-0.1, np.nan, 0.5])}, {"AMI": np.array([0.3, np.nan, 0.5])}
+    axis = paired_titles(["t", "u", "v"], before, after, {}).axes[0]
+    assert axis.get_xlim()[0] < -0.1
+    assert [line.get_xdata()[0] for line in axis.lines] == pytest.approx([0.2, 0.4])  # type: ignore[index]
+    nothing = {"AMI": np.full(3, np.nan)}
+    paired_titles(["t", "u", "v"], nothing, nothing, {}).canvas.draw()

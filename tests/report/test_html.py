@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mfc.clusters.metrics import headline
 from mfc.faces.store import FaceStore
 from mfc.report.html import MOST_A_CLUSTER, ReportPage, links_on_a_page, render, title_part
-from mfc.report.tables import METRICS, PUBLISHED
+from mfc.report.tables import KINDS
 
 EVIL = '<script>alert("x")</script>&\'"'
 
@@ -103,7 +105,7 @@ def page_of(title: str = "A", name: str = "Bert", *, pictures: bool = True, n: i
         lambda index: Image.new("L", (640, 400), 200),
         pictures=pictures,
     )
-    columns = {f"{m}_{k}": [0.25, 0.25] for m in METRICS for k in ("pretrained", "adapted", "difference")}
+    columns = {f"{m.name}_{k}": [0.25, 0.25] for m in headline() for k in KINDS}
     return ReportPage(
         name=name,
         about=name,
@@ -111,8 +113,6 @@ def page_of(title: str = "A", name: str = "Bert", *, pictures: bool = True, n: i
         table=pd.DataFrame({"title": [title, "mean"], **columns}),
         intervals=dict.fromkeys(columns, (0.25, 0.125, 0.375)),
         confidence=0.9,
-        metrics=METRICS,
-        published=PUBLISHED,
         titles=[part],
         parameters={"finetune.tau": 1.4, "finetune.model": name, "finetune.title_idx": None},
     )
@@ -148,13 +148,52 @@ def test_the_markup_is_balanced_and_links_arrive() -> None:
 
 
 def test_the_numbers_are_those_of_the_summary() -> None:
-    """Means with their intervals, the published rows, and a bar per title with its values."""
+    """Means with their intervals, the published rows, and a bar per title with its values, of each metric."""
     page = render(page_of())
     assert "<b>+0.250</b> <small>+0.125 … +0.375</small>" in page
     assert "90% intervals" in page
-    assert "accuracy: Manga109, the paper (published; not run here)" in page
-    assert 'aria-label="accuracy: pre-trained 0.250, adapted 0.250"' in page
-    assert "Adapting to each title raises accuracy: +0.250" in page
+    assert (
+        '<tr class="published"><th scope="row">accuracy: Manga109, the paper (not run here)</th>'
+        "<td>0.480</td><td>0.640</td><td>+0.160</td></tr>"
+    ) in page
+    for label in ("accuracy", "NMI", "AMI", "B-cubed F"):
+        assert page.count(f'aria-label="{label}: pre-trained 0.250, adapted 0.250"') == 2
+        assert f"Adapting to each title raises {label}: +0.250" in page
+    for label in ("AMI", "B-cubed F"):
+        row = f'<th scope="row">{label}: no published value</th><td>–</td><td>–</td><td>–</td>'
+        assert page.count(row) == 1
+
+
+def test_what_there_is_not_is_a_dash() -> None:
+    """One title and one seed have no interval; a metric that no score has, no bar."""
+    page = page_of()
+    intervals = dict.fromkeys(page.intervals, (0.25, np.nan, np.nan)) | {
+        f"ami_{kind}": (np.nan, np.nan, np.nan) for kind in KINDS
+    }
+    table = page.table.assign(ami_pretrained=np.nan, ami_adapted=np.nan)
+    shown = render(dataclasses.replace(page, intervals=intervals, table=table))
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", shown)
+    assert "<td><b>0.250</b> <small>–</small></td>" in shown
+    assert "<td><b>–</b> <small>–</small></td>" in shown
+    assert "does not measurably change AMI: – (–)." in shown
+    assert 'aria-label="AMI: pre-trained –, adapted –"' in shown
+
+
+def test_a_bar_stays_within_its_rail() -> None:
+    """AMI may be below zero: an empty bar, and the number beside it."""
+    page = page_of()
+    shown = render(dataclasses.replace(page, table=page.table.assign(ami_pretrained=-0.02)))
+    assert '<rect class="before" width="0.0"' in shown
+    assert "AMI: pre-trained -0.020, adapted 0.250" in shown
+    assert not re.search(r'width="-', shown)
+
+
+def test_bars_are_drawn_to_scale() -> None:
+    """A quarter and three quarters of a rail that is 100 wide."""
+    page = page_of()
+    shown = render(dataclasses.replace(page, table=page.table.assign(ami_adapted=0.75)))
+    assert shown.count('<rect class="before" width="25.0"') == 8
+    assert shown.count('<rect class="after" width="75.0"') == 2
 
 
 def test_hardest_first_and_wrong_ones_marked() -> None:

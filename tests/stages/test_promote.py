@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mfc import tracking
+from mfc.clusters.metrics import METRICS
 from mfc.config import Promote, Report, Where
 from mfc.errors import UserError
 from mfc.faces.store import open_store
@@ -31,6 +34,11 @@ def judge(new: np.ndarray, old: np.ndarray = OLD, min_gain: float = 0.0) -> Verd
     return decide(config, Report(resamples=500), TITLES[: len(old)], old, new, PrintLog())
 
 
+def unpadded(table: str) -> str:
+    """A Markdown table without the spaces that align it."""
+    return re.sub(" +", " ", table)
+
+
 def test_a_gain_in_every_title_is_better() -> None:
     """Differences 0.04 to 0.06, mean 0.05: the interval is within, above 0 and not above 0.05."""
     new = OLD + np.array([[0.04], [0.06], [0.05], [0.04], [0.06], [0.05]])
@@ -40,8 +48,8 @@ def test_a_gain_in_every_title_is_better() -> None:
     assert 0.03 < verdict.low < 0.05 < verdict.high < 0.07
     assert judge(new, min_gain=0.03).better
     assert not judge(new, min_gain=0.05).better
-    assert "| B\\|b | 0.400 | 0.460 | +0.060 |" in verdict.markdown
-    assert "| **mean** | **0.567** | **0.617** | **+0.050** |" in verdict.markdown
+    assert "| B\\|b | 0.400 | 0.460 | +0.060 |" in unpadded(verdict.markdown)
+    assert "| **mean** | **0.567** | **0.617** | **+0.050** |" in unpadded(verdict.markdown)
 
 
 def test_a_mean_gain_that_one_title_makes_is_not_better() -> None:
@@ -57,6 +65,31 @@ def test_one_title_decides_nothing() -> None:
     verdict = judge(OLD[:1] + 0.5, OLD[:1])
     assert not verdict.better
     assert "for want of titles" in verdict.sentence
+
+
+def test_less_can_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a metric that should fall, a fall in every title is a gain, and a rise is none."""
+    assert not judge(OLD - 0.1).better
+    monkeypatch.setitem(METRICS, "ami", dataclasses.replace(METRICS["ami"], higher_is_better=False))
+    verdict = judge(OLD - 0.1)
+    assert verdict.better
+    assert verdict.gain == pytest.approx(0.1)
+    assert "| **mean** | **0.567** | **0.467** | **+0.100** |" in unpadded(verdict.markdown)
+    assert not judge(OLD + 0.1).better
+
+
+def test_titles_without_a_value_do_not_count() -> None:
+    """A title whose characters have one face each has no neighbours to score: a dash. With none at all the
+    choice cannot be made."""
+    new, old = OLD + 0.1, OLD.copy()
+    new[1] = np.nan
+    verdict = judge(new, old)
+    assert verdict.gain == pytest.approx(0.1)
+    assert "over 5 titles" in verdict.sentence
+    assert "| B\\|b | 0.400 | – | – |" in unpadded(verdict.markdown)
+    assert "| **mean** | **0.600** | **0.700** | **+0.100** |" in unpadded(verdict.markdown)
+    with pytest.raises(UserError, match=r"no title has val/ami of both encoders"):
+        judge(np.full_like(OLD, np.nan))
 
 
 @pytest.mark.parametrize("metric", ["ami", "test/", "test/loss", "dev/ami", "/ami"])
@@ -103,7 +136,7 @@ def test_promotion_in_a_registry(tiny: Clone, tmp_path: Path) -> None:
     ]
     assert len(children) == 4
     assert run.data.metrics["promote/gain"] == pytest.approx(means[1] - means[0])
-    assert f"| **mean** | **{means[0]:.3f}** | **{means[1]:.3f}** |" in printed
+    assert f"| **mean** | **{means[0]:.3f}** | **{means[1]:.3f}** |" in unpadded(printed)
 
     uri = f"models:/{NAME}@champion"
     tiny.succeed(f"mfc evaluate --experiment tiny --model {uri} --title_idx 0 --figures false", env=env)

@@ -11,7 +11,7 @@ import pytest
 
 from mfc.faces.store import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
 from mfc.log import PrintLog
-from mfc.stages.statistics import TOTAL, format_table, run
+from mfc.stages.statistics import TOTAL, count_faces, format_table
 
 
 class Heard(PrintLog):
@@ -72,7 +72,7 @@ def store(tmp_path: Path) -> FaceStore:
 
 def test_every_count_by_hand(store: FaceStore) -> None:
     """Ten kept faces make a character of the head, nine and a dropped one do not."""
-    table = run(store, Heard()).set_index(["split", "title"])
+    table = count_faces(store, Heard()).set_index(["split", "title"])
     expected = {
         ("train", "A"): (7, 25, 22, 3, 19, 3, 0, 9, 3, 2, 1, 10),
         ("test", "B"): (7, 6, 5, 1, 4, 0, 1, 0, 1, 1, 0, 0),
@@ -86,7 +86,7 @@ def test_every_count_by_hand(store: FaceStore) -> None:
 def test_the_table_and_the_sums_are_logged(store: FaceStore) -> None:
     """As an artifact, and as metrics to compare corpora by."""
     log = Heard()
-    table = run(store, log)
+    table = count_faces(store, log)
     assert log.tables["statistics"] is table
     assert log.values == {
         "data/train_kept": 22,
@@ -99,7 +99,7 @@ def test_the_table_and_the_sums_are_logged(store: FaceStore) -> None:
 def test_later_spellings_of_others_are_reported(store: FaceStore) -> None:
     """`_Other` is real and missed by the paper's list; whoever is in that list is not reported."""
     log = Heard()
-    run(store, log)
+    count_faces(store, log)
     assert len(log.lines) == 1
     assert "'_Other' of B (4 faces); see preprocess --others extended" in log.lines[0]
 
@@ -110,7 +110,7 @@ def test_published_counts_are_shown_where_they_can_be_compared(tmp_path: Path) -
     lines += [*faces(5, "BEMADER_P", "e"), *faces(2, "BEMADER_P", "f", "Other", is_other=True)]
     train = [f"T{i:03d}" for i in range(103)]
     log = Heard()
-    run(make_store(tmp_path / "s", lines, {"train": train, "val": [], "test": ["BEMADER_P"]}), log)
+    count_faces(make_store(tmp_path / "s", lines, {"train": train, "val": [], "test": ["BEMADER_P"]}), log)
     assert log.lines == [
         "statistics: faces for pre-training: 12 here; published for Manga109: 67,328 (paper), "
         "67,336 (re-implementation)",
@@ -121,7 +121,7 @@ def test_published_counts_are_shown_where_they_can_be_compared(tmp_path: Path) -
 
 def test_the_printed_table_has_a_line_per_row_and_two_rules(store: FaceStore) -> None:
     """Headings, a rule, the titles, a rule, the sums."""
-    table = run(store, Heard())
+    table = count_faces(store, Heard())
     lines = format_table(table).splitlines()
     assert [line[0] == "-" for line in lines] == [False, True, False, False, True, False, False, False]
     assert lines[0].split()[:4] == ["split", "title", "pages", "faces"]

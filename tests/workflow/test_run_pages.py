@@ -66,7 +66,7 @@ def test_the_result_stands_in_the_description(tiny: Clone, pipeline: list[Run]) 
     for title in titles(tiny):
         run = adapted(pipeline, title)
         assert f"accuracy **{run.data.metrics['test/accuracy']:.3f}**" in description(run)
-        assert f"| {title} | " in description(pipeline[0])
+        assert f"| {title} " in description(pipeline[0])
 
 
 def test_the_described_command_repeats_the_result(tiny: Clone, pipeline: list[Run], tmp_path: Path) -> None:
