@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -28,27 +27,10 @@ from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
 from mfc.stages import evaluate_clustering, preprocess
 from tests.golden.conftest import GOLDEN
+from tests.recorder import Recorder
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 VAL, TEST = ["Neko-Michi", "HoshiNoFune"], ["That'sYuki"]
-
-
-class Recorder(PrintLog):
-    """Keeps metrics, tables and texts."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.texts: dict[str, str] = {}
-
-    def metrics(self, values: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        self.values |= values
-
-    def table(self, name: str, table: pd.DataFrame, thumbnails: np.ndarray | None = None) -> None:
-        self.tables[name] = table
-
-    def text(self, name: str, text: str) -> None:
-        self.texts[name] = text
 
 
 @pytest.fixture(scope="module")

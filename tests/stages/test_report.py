@@ -8,9 +8,9 @@ import pytest
 
 from mfc.config import Report
 from mfc.errors import UserError
-from mfc.log import PrintLog
 from mfc.report.tables import compare, comparison_markdown, summarise
 from mfc.stages.report import run
+from tests.recorder import Recorder
 
 CONFIG = Report(resamples=200)
 
@@ -59,23 +59,13 @@ def test_a_title_cannot_break_the_table() -> None:
 
 def test_what_is_logged() -> None:
     """Table as Markdown and CSV, a figure, and the means as metrics named kind/metric."""
-    logged: dict[str, object] = {}
-
-    class Log(PrintLog):
-        def metrics(self, values, step=None) -> None:  # type: ignore[no-untyped-def]
-            logged.update(values)
-
-        def text(self, name: str, text: str) -> None:
-            logged[name] = text
-
-        def figure(self, name: str, figure: object) -> None:
-            logged[name] = figure
-
-    run(CONFIG, BEFORE, AFTER, "test", Log())
-    assert {"report.md", "report.csv", "report"} < set(logged)
-    assert logged["pretrained/accuracy"] == pytest.approx(0.5)
-    assert logged["adapted/nmi"] == pytest.approx(0.7)
-    assert logged["difference/accuracy"] == pytest.approx(0.1)
+    log = Recorder()
+    run(CONFIG, BEFORE, AFTER, "test", log)
+    assert {"report.md", "report.csv"} <= set(log.texts)
+    assert "report" in log.figures
+    assert log.values["pretrained/accuracy"] == pytest.approx(0.5)
+    assert log.values["adapted/nmi"] == pytest.approx(0.7)
+    assert log.values["difference/accuracy"] == pytest.approx(0.1)
 
 
 def test_no_common_title_is_an_error() -> None:
