@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def test_help_tells_every_option_and_default(stage: str) -> None:
     """Name, help and default of every field."""
     code, text = invoke(stage, "--help")
     assert code == 0
+    # An option's entry begins at its name and ends where the next one begins.
+    entries = {entry.split()[0]: " ".join(entry.split()) for entry in re.split(r"\n  (?=-)", text)[1:]}
     for config in (STAGES[stage], Where):
         for field in dataclasses.fields(config):
-            assert f"--{field.name} " in text
             default = "empty" if field.default in ("", None) else str(field.default)
-            assert f"[default: {default}" in text
+            told = f" {field.metadata['help']} [default: {default}"
+            assert re.search(re.escape(told) + r"(;|\])", entries[f"--{field.name}"]), entries
 
 
 def test_main_takes_every_stages_options() -> None:

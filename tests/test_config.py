@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,16 @@ from mfc.config import STAGES, Finetune, Pretrain, Where, build, convert, load_e
 from mfc.errors import UserError
 
 EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
+assert EXPERIMENTS, "the tests below would run on nothing"
 
 
 @pytest.mark.parametrize("config", [*STAGES.values(), Where], ids=lambda c: c.__name__)
 def test_defaults_are_valid_and_explained(config: type) -> None:
-    """Every default passes its own check, every field has a help text that ends like a sentence."""
+    """Every default passes its own check, every field has a help text of whole sentences."""
+    assert dataclasses.fields(config)
     for field in dataclasses.fields(config):
         assert convert(config, field.name, field.default) == field.default
-        assert field.metadata["help"].endswith((".", "demo.")), field.name
+        assert re.fullmatch(r"\S.*\w\S*\.", field.metadata["help"]), field.name
 
 
 @pytest.mark.parametrize("config", STAGES.values(), ids=lambda c: c.__name__)
@@ -81,9 +84,10 @@ def test_bad_seeds_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_experiment_files_are_valid_and_say_only_what_differs(path: Path) -> None:
-    """Each file loads, opens with its command, and repeats no default."""
+    """Each file loads, opens with the command that runs it, and repeats no default."""
     experiment = load_experiment(str(path))
-    assert path.read_text(encoding="utf-8").startswith("# ")
+    command = path.read_text(encoding="utf-8").splitlines()[0]
+    assert re.match(rf"# .*(make |--experiment |experiment=){path.stem}\b", command), command
     assert experiment.about
     for stage, section in experiment.sections.items():
         for key, value in section.items():

@@ -86,23 +86,26 @@ for name, score in ("a", 0.5), ("b", 0.75):
                 child.metrics({"test/accuracy": score})
     Path(name).write_text(run.id)
 """
-COMPARE = "mlflow run . -e report -P experiment=tiny -P compare=$(cat a),$(cat b)"
+COMPARE = "mlflow run . -e compare -P experiment=tiny -P runs=$(cat a),$(cat b)"
 
 
-def check_comparison(compared: Clone, output: str) -> None:
-    """The table was printed, and the run that `mlflow run` made is the run that mfc wrote to."""
+def check_comparison(compared: Clone, output: str, environment: str | None) -> None:
+    """The table was printed, and the run that `mlflow run` made is the run that mfc wrote to.
+
+    ``environment``: MLflow's tag for the kind of environment; it sets none with `--env-manager=local`.
+    """
     assert re.search(r"test/accuracy \| 2 \| 1, 1 \| 0\.500 \| 0\.750 \| \+0\.250", output), output
     client = MlflowClient(f"sqlite:///{compared.path}/mlflow.db")
     (run,) = client.search_runs(["0"])
     assert run.info.status == "FINISHED"
-    assert run.data.tags.get("mlflow.project.env", "local") == "local"
-    assert run.data.params["report.compare"] == run.data.params["compare"]
+    assert run.data.tags.get("mlflow.project.env") == environment
+    assert run.data.params["compare.runs"] == run.data.params["runs"]
     assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["comparison.json", "comparison.md"]
 
 
 def test_in_the_active_environment(compared: Clone) -> None:
     """`mlflow run . --env-manager=local` in a folder with a space."""
-    check_comparison(compared, compared.succeed(f"{COMPARE} --env-manager=local"))
+    check_comparison(compared, compared.succeed(f"{COMPARE} --env-manager=local"), None)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
@@ -113,7 +116,7 @@ def test_bare_without_conda(compared: Clone, shell: str, tmp_path: Path) -> None
     env = {"PATH": SYSTEM_PATH, "HOME": str(tmp_path)}
     output = compared.succeed(f"{shell} -c 'source activate.sh && {COMPARE}'", env=env)
     assert output.startswith(f"mfc: {compared.path}/.venv is active")
-    check_comparison(compared, output)
+    check_comparison(compared, output, "local")
 
 
 def test_activate_works_from_anywhere(project: Clone, tmp_path: Path) -> None:

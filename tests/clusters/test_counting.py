@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -20,7 +19,7 @@ from mfc.clusters.counting import (
 )
 from mfc.clusters.linkage import THRESHOLDS
 from mfc.clusters.protocol import TitleView
-from mfc.config import Cluster, Preprocess, Report
+from mfc.config import EvaluateClustering, Preprocess, Report
 from mfc.encoders.device import Compute
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
 from mfc.errors import UserError
@@ -29,27 +28,10 @@ from mfc.log import PrintLog
 from mfc.stages import preprocess
 from mfc.stages.evaluate_clustering import evaluate_clustering
 from tests.golden.conftest import GOLDEN
+from tests.recorder import Recorder
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 VAL, TEST = ["Neko-Michi", "HoshiNoFune"], ["That'sYuki"]
-
-
-class Recorder(PrintLog):
-    """Keeps metrics, tables and texts."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.texts: dict[str, str] = {}
-
-    def metrics(self, values: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        self.values |= values
-
-    def table(self, name: str, table: pd.DataFrame, thumbnails: np.ndarray | None = None) -> None:
-        self.tables[name] = table
-
-    def text(self, name: str, text: str) -> None:
-        self.texts[name] = text
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +133,7 @@ def test_evaluation(store: FaceStore, encoder: Encoder) -> None:
     """A row a title and method; the metrics are their means; with the true number the ratio is 1."""
     log = Recorder()
     calibration = Calibration({"a": peak(0.05)}, "")
-    config = Cluster(evaluate="val", device="cpu")
+    config = EvaluateClustering(split="val", device="cpu")
     text = evaluate_clustering(config, Report(resamples=100), store, encoder, calibration, None, CPU, log)
     table = log.tables["auto_k"]
     assert len(table) == 2 * 5
@@ -175,7 +157,7 @@ def test_the_number_for_adapted_features_comes_from_the_encoder_before(
     """Adapted or not: the same number of clusters, from other features."""
     log = Recorder()
     other = new_encoder(EncoderConfig("resnet18", ("a", "b"), 32), init="random", seed=9).eval()
-    config = Cluster(evaluate="test", device="cpu")
+    config = EvaluateClustering(split="test", device="cpu")
     calibration = Calibration({"a": peak(0.05)}, "")
     evaluate_clustering(
         config, Report(resamples=100), store, encoder, calibration, lambda title: other, CPU, log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from mfc.encoders.training import (
 from mfc.errors import UserError
 from mfc.faces.batches import centre_choices, resized_side, transform
 from mfc.log import PrintLog
+from tests.recorder import Recorder
 
 SIZE = 64
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -42,19 +42,6 @@ PLAN = Plan(
     seed=1,
     eval_every=2,
 )
-
-
-class Curves(PrintLog):
-    """Remembers what was logged."""
-
-    def __init__(self) -> None:
-        self.points: list[tuple[int | None, dict[str, float]]] = []
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self.points.append((step, dict(values)))
-
-    def curve(self, name: str) -> list[tuple[int | None, float]]:
-        return [(step, values[name]) for step, values in self.points if name in values]
 
 
 @pytest.fixture
@@ -95,7 +82,7 @@ def encoder() -> Encoder:
 
 def test_it_learns(crops: np.ndarray, tmp_path: Path) -> None:
     """The loss falls on people who differ in grey level only."""
-    log = Curves()
+    log = Recorder()
     fit(encoder(), task(crops), PLAN, CPU, tmp_path, log)
     losses = [value for _, value in log.curve("train/loss")]
     assert losses[-1] < 0.5 * losses[0]
@@ -178,7 +165,7 @@ def test_a_killed_run_resumes_to_the_same_result(
             raise Killed
         return classify(encoder, images, positions)
 
-    whole, resumed = Curves(), Curves()
+    whole, resumed = Recorder(), Recorder()
     expected = fit(encoder(), task(crops), PLAN, CPU, tmp_path / "whole", whole)
     with pytest.raises(Killed):
         fit(encoder(), task(crops, loss=die), PLAN, CPU, tmp_path / "killed", PrintLog())
@@ -313,7 +300,7 @@ def test_a_finished_result_is_loaded(crops: np.ndarray, tmp_path: Path) -> None:
     def forbidden(encoder: Encoder, images: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
         raise AssertionError("trained again")
 
-    first, second = Curves(), Curves()
+    first, second = Recorder(), Recorder()
     trained = fit(encoder(), task(crops), PLAN, CPU, tmp_path, first)
     loaded = fit(encoder(), task(crops, loss=forbidden), PLAN, CPU, tmp_path, second)
     assert second.points == first.points
@@ -341,7 +328,7 @@ def test_a_loss_that_explodes_stops_the_run(crops: np.ndarray, tmp_path: Path) -
 
 def test_curves_carry_the_training_step(crops: np.ndarray, tmp_path: Path) -> None:
     """Loss and rate at the last step of each epoch (fewer than LOG_EVERY steps), validation where asked."""
-    log = Curves()
+    log = Recorder()
     fit(encoder(), task(crops), PLAN, CPU, tmp_path, log)
     assert LOG_EVERY > 4
     assert [step for step, _ in log.curve("train/loss")] == [4, 8, 12, 16]

@@ -19,9 +19,9 @@ from mfc.corpus.manga109 import assign_frame, open_corpus
 from mfc.encoders.device import Compute
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from mfc.errors import UserError
-from mfc.log import PrintLog
 from mfc.stages import cluster
 from tests.golden.conftest import GOLDEN
+from tests.recorder import Recorder
 
 TITLE = "That'sYuki"
 ROOT = GOLDEN / "corpus"
@@ -31,20 +31,6 @@ CUTTING = Preprocess(size=37, color=False, jobs=1)
 ADAPTATION = Finetune(epochs=1, lr=0.001, eval_every=0, device="cpu", precision="float32")
 
 pytestmark = pytest.mark.xdist_group("cluster")
-
-
-class Recorder(PrintLog):
-    """Keeps the lines and the metrics."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.values: dict[str, float] = {}
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def metrics(self, values: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        self.values |= values
 
 
 @pytest.fixture(scope="module")

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from mfc.clusters.counting import Calibration
 from mfc.clusters.linkage import THRESHOLDS
-from mfc.config import Cluster, Evaluate, Report
-from mfc.log import PrintLog
+from mfc.config import Evaluate, EvaluateClustering, Report
 from mfc.stages.evaluate import evaluate_title
 from mfc.stages.evaluate_clustering import evaluate_clustering
 from tests.clusters.test_protocol import CPU, ENCODER, store_of
-
-
-class Recorder(PrintLog):
-    """Keeps the names of figures, the tables and the metrics."""
-
-    def __init__(self) -> None:
-        self.figures: list[str] = []
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.values: dict[str, float] = {}
-
-    def metrics(self, values: Any, step: int | None = None) -> None:
-        self.values |= values
-
-    def table(self, name: str, table: pd.DataFrame, thumbnails: np.ndarray | None = None) -> None:
-        self.tables[name] = table
-
-    def figure(self, name: str, figure: Any) -> None:
-        figure.canvas.draw()
-        self.figures.append(name)
+from tests.recorder import Recorder
 
 
 @pytest.mark.parametrize(
@@ -68,7 +47,7 @@ def test_edges(
     assert log.figures == ["figures/embedding_map", "figures/confusion", "figures/cluster_sizes"]
 
     calibration = Calibration({"T": np.linspace(0, 1, len(THRESHOLDS))}, "")
-    config = Cluster(evaluate="test", device="cpu")
+    config = EvaluateClustering(split="test", device="cpu")
     evaluate_clustering(config, Report(resamples=100), store, ENCODER, calibration, None, CPU, log)
     found = log.tables["auto_k"].set_index("method")
     assert found.loc["k-means, true K", "k_ratio"] == pytest.approx(ratio)

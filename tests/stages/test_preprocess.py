@@ -16,21 +16,11 @@ from PIL import Image
 from mfc.config import Preprocess
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
-from mfc.log import PrintLog
 from mfc.stages import preprocess
+from tests.recorder import Recorder
 
 Box = tuple[int, int, int, int]
 SMALL = Preprocess(size=16, jobs=1)
-
-
-class Heard(PrintLog):
-    """A log that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def page_xml(
@@ -68,8 +58,8 @@ def noise(width: int = 200, height: int = 100, mode: str = "L", seed: int = 0) -
 
 def make(
     root: Path, store: Path, config: Preprocess = SMALL, overwrite: bool = False
-) -> tuple[FaceStore, Heard]:
-    log = Heard()
+) -> tuple[FaceStore, Recorder]:
+    log = Recorder()
     return preprocess.run(config, root, store, log, overwrite), log
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,28 +12,12 @@ import pytest
 from mfc.clusters.metrics import METRICS, Metric, clustering_metrics, headline_means
 from mfc.config import Promote, Report, build
 from mfc.errors import UserError
-from mfc.log import PrintLog
 from mfc.report.tables import compare, comparison_markdown, headline_text, markdown_table, summarise
 from mfc.stages.promote import metric_of
 from mfc.stages.report import report_scores
+from tests.recorder import Recorder
 
 CONFIG = Report(resamples=200)
-
-
-class Recorder(PrintLog):
-    """Keeps all that is logged, by name."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self.kept |= values
-
-    def text(self, name: str, text: str) -> None:
-        self.kept[name] = text
-
-    def figure(self, name: str, figure: object) -> None:
-        self.kept[name] = figure
 
 
 def scores(rows: list[tuple[str, int, float, float]]) -> pd.DataFrame:
@@ -123,16 +105,17 @@ def test_what_is_logged() -> None:
     """Table as Markdown and CSV, a figure, and the means as metrics named kind/metric."""
     log = Recorder()
     report_scores(CONFIG, BEFORE, AFTER, "test", log)
-    assert {"report.md", "report.csv", "report"} < set(log.kept)
-    assert log.kept["pretrained/accuracy"] == pytest.approx(0.5)
-    assert log.kept["adapted/nmi"] == pytest.approx(0.7)
-    assert log.kept["difference/accuracy"] == pytest.approx(0.1)
-    assert log.kept["adapted/ami"] == pytest.approx(0.6)
-    assert log.kept["pretrained/bcubed_f"] == pytest.approx(0.4)
-    head = log.kept["report.csv"].splitlines()[0].split(",")
+    assert {"report.md", "report.csv"} < set(log.texts)
+    assert "report" in log.figures
+    assert log.values["pretrained/accuracy"] == pytest.approx(0.5)
+    assert log.values["adapted/nmi"] == pytest.approx(0.7)
+    assert log.values["difference/accuracy"] == pytest.approx(0.1)
+    assert log.values["adapted/ami"] == pytest.approx(0.6)
+    assert log.values["pretrained/bcubed_f"] == pytest.approx(0.4)
+    head = log.texts["report.csv"].splitlines()[0].split(",")
     kinds = ("pretrained", "adapted", "difference", "pretrained_sd", "adapted_sd")
     assert head == ["title", *(f"{m}_{k}" for m in ("accuracy", "nmi", "ami", "bcubed_f") for k in kinds)]
-    panels = [axis.get_title() for axis in log.kept["report"].axes]
+    panels = [axis.get_title() for axis in log.figures["report"].axes]
     assert panels == ["accuracy", "NMI", "AMI", "B-cubed F"]
 
 
@@ -150,8 +133,8 @@ def test_a_metric_that_the_scores_lack_is_a_dash() -> None:
         line.startswith("| **mean** |") and line.endswith("| **–** | **0.400 → 0.500** |") for line in lines
     )
     assert "nan" not in summary.markdown + summary.sentence
-    assert log.kept["difference/bcubed_f"] == pytest.approx(0.1)
-    assert "difference/ami" not in log.kept
+    assert log.values["difference/bcubed_f"] == pytest.approx(0.1)
+    assert "difference/ami" not in log.values
 
 
 def test_a_new_metric_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,14 +149,14 @@ def test_a_new_metric_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     log = Recorder()
     report_scores(CONFIG, BEFORE.assign(wrong=0.5), AFTER.assign(wrong=0.25), "test", log)
-    assert lines_of(log.kept["report.md"])[0].endswith("| B-cubed F | Wrong |")
+    assert lines_of(log.texts["report.md"])[0].endswith("| B-cubed F | Wrong |")
     assert (
         "Wrong 0.500 → **0.250** (-0.250; -0.250 … -0.250)"
         in summarise(CONFIG, BEFORE.assign(wrong=0.5), AFTER.assign(wrong=0.25), "test").sentence
     )
-    assert "wrong_adapted" in log.kept["report.csv"]
-    assert log.kept["difference/wrong"] == -0.25
-    assert [axis.get_title() for axis in log.kept["report"].axes if axis.get_visible()][-1] == "Wrong"
+    assert "wrong_adapted" in log.texts["report.csv"]
+    assert log.values["difference/wrong"] == -0.25
+    assert [axis.get_title() for axis in log.figures["report"].axes if axis.get_visible()][-1] == "Wrong"
     falling = [runs(np.full((4, 1), value), metric="wrong") for value in (0.5, 0.25)]
     assert compare(CONFIG, dict(zip("ab", falling, strict=True)))["verdict"].tolist() == ["better"]
 

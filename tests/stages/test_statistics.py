@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,8 @@ import pandas as pd
 import pytest
 
 from mfc.faces.store import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
-from mfc.log import PrintLog
 from mfc.stages.statistics import TOTAL, count_faces, format_table
-
-
-class Heard(PrintLog):
-    """A log that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.values: dict[str, float] = {}
-        self.tables: dict[str, pd.DataFrame] = {}
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self.values |= values
-
-    def table(self, name: str, table: pd.DataFrame) -> None:
-        self.tables[name] = table
+from tests.recorder import Recorder
 
 
 def faces(n: int, title: str, character: str, name: str | None = "Aoi", **more: Any) -> list[dict[str, Any]]:
@@ -72,7 +53,7 @@ def store(tmp_path: Path) -> FaceStore:
 
 def test_every_count_by_hand(store: FaceStore) -> None:
     """Ten kept faces make a character of the head, nine and a dropped one do not."""
-    table = count_faces(store, Heard()).set_index(["split", "title"])
+    table = count_faces(store, Recorder()).set_index(["split", "title"])
     expected = {
         ("train", "A"): (7, 25, 22, 3, 19, 3, 0, 9, 3, 2, 1, 10),
         ("test", "B"): (7, 6, 5, 1, 4, 0, 1, 0, 1, 1, 0, 0),
@@ -85,7 +66,7 @@ def test_every_count_by_hand(store: FaceStore) -> None:
 
 def test_the_table_and_the_sums_are_logged(store: FaceStore) -> None:
     """As an artifact, and as metrics to compare corpora by."""
-    log = Heard()
+    log = Recorder()
     table = count_faces(store, log)
     assert log.tables["statistics"] is table
     assert log.values == {
@@ -98,7 +79,7 @@ def test_the_table_and_the_sums_are_logged(store: FaceStore) -> None:
 
 def test_later_spellings_of_others_are_reported(store: FaceStore) -> None:
     """`_Other` is real and missed by the paper's list; whoever is in that list is not reported."""
-    log = Heard()
+    log = Recorder()
     count_faces(store, log)
     assert len(log.lines) == 1
     assert "'_Other' of B (4 faces); see preprocess --others extended" in log.lines[0]
@@ -109,7 +90,7 @@ def test_published_counts_are_shown_where_they_can_be_compared(tmp_path: Path) -
     lines = [*faces(12, "T001", "c"), *faces(9, "T002", "d")]
     lines += [*faces(5, "BEMADER_P", "e"), *faces(2, "BEMADER_P", "f", "Other", is_other=True)]
     train = [f"T{i:03d}" for i in range(103)]
-    log = Heard()
+    log = Recorder()
     count_faces(make_store(tmp_path / "s", lines, {"train": train, "val": [], "test": ["BEMADER_P"]}), log)
     assert log.lines == [
         "statistics: faces for pre-training: 12 here; published for Manga109: 67,328 (paper), "
@@ -121,7 +102,7 @@ def test_published_counts_are_shown_where_they_can_be_compared(tmp_path: Path) -
 
 def test_the_printed_table_has_a_line_per_row_and_two_rules(store: FaceStore) -> None:
     """Headings, a rule, the titles, a rule, the sums."""
-    table = count_faces(store, Heard())
+    table = count_faces(store, Recorder())
     lines = format_table(table).splitlines()
     assert [line[0] == "-" for line in lines] == [False, True, False, False, True, False, False, False]
     assert lines[0].split()[:4] == ["split", "title", "pages", "faces"]
