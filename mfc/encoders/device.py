@@ -72,7 +72,7 @@ def _auto_device() -> torch.device:
 def _named_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()  # "meta" makes tensors, but there is nothing in them
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device: {name!r} cannot be used here ({reason}); try auto or cpu") from None

@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -19,13 +21,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mfc.config import BACKBONES
 from mfc.errors import UserError
-from mfc.files import replacing, write_json
+from mfc.files import file_digest, replacing, write_json
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WEIGHTS_NAME = "encoder.safetensors"
 CONFIG_NAME = "encoder.json"
+LARGEST_IMAGE = 2048
+"""Side of a network's input that is still believed, pixels: that of the largest crops of a face store."""
 
 
 @dataclass(frozen=True)
@@ -95,34 +100,111 @@ def weights_digest(encoder: Encoder) -> str:
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
-    """Write weights and configuration; each file appears whole or not at all, the configuration last."""
+    """Write weights and configuration; each file appears whole or not at all, the configuration last.
+
+    Beside the configuration stand ``dim``, the length of a feature, and the SHA-256 of the weights.
+    """
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     with replacing(folder / WEIGHTS_NAME) as path:
         save_file(weights, path)
-    write_json(folder / CONFIG_NAME, dataclasses.asdict(encoder.config))
+        digest = file_digest(path)
+    more = {"dim": encoder.dim, "weights_sha256": digest}
+    write_json(folder / CONFIG_NAME, {**dataclasses.asdict(encoder.config), **more})
 
 
 def load_encoder(folder: Path, device: torch.device | str = "cpu") -> Encoder:
     """Rebuild an encoder from its own saved configuration and weights, in evaluation mode.
 
     Raises:
+        UserError: when the folder is not a saved encoder, or its weights are not those that were saved or
+            not finite numbers.
+    """
+    encoder, digest = _blueprint(folder)
+    path = folder / WEIGHTS_NAME
+    try:
+        if digest and file_digest(path) != digest:
+            raise ValueError(
+                f"{WEIGHTS_NAME} is not the file that was saved (its SHA-256 is another); copy both files "
+                "again, or make it anew"
+            )
+        expected, weights = encoder.state_dict(), load_file(path)
+        problem = _misfit(expected, weights)
+        if problem:
+            raise ValueError(problem)
+        encoder.load_state_dict({k: v.to(expected[k].dtype) for k, v in weights.items()}, assign=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _unusable(folder, error) from None
+    return encoder.to(device).eval()
+
+
+def saved_dim(folder: Path) -> int:
+    """The length of a feature of the encoder saved in ``folder``; its weights are not read.
+
+    Raises:
         UserError: when the folder is not a saved encoder.
     """
+    return _blueprint(folder)[0].dim
+
+
+def _blueprint(folder: Path) -> tuple[Encoder, str]:
+    """A saved encoder without its weights (on the device "meta"), and their SHA-256 where it was noted."""
     try:
+        missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
+        if missing:
+            raise UserError(
+                f"{folder}: no encoder there ({missing[0]} is missing); make one with `mfc pretrain`, or "
+                "import one with `mfc import_checkpoint`"
+            )
         saved = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        tuples = {key: tuple(saved[key]) for key in ("classes", "mean", "std")}
+        if not isinstance(saved, dict):
+            raise ValueError(f"{CONFIG_NAME} is no JSON object")
+        dim, digest = saved.pop("dim", None), saved.pop("weights_sha256", "")  # earlier versions note neither
+        config = _checked_config(saved)
         # No memory and no random numbers for weights that the file replaces.
         with torch.device("meta"):
-            encoder = Encoder(EncoderConfig(**{**saved, **tuples}))
-        encoder.load_state_dict(load_file(folder / WEIGHTS_NAME), assign=True)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder}: no encoder there ({Path(error.filename or WEIGHTS_NAME).name} is missing); make one "
-            "with `mfc pretrain`, or import one with `mfc import_checkpoint`"
-        ) from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: not a usable encoder: {str(error).splitlines()[0]}") from None
-    return encoder.to(device).eval()
+            encoder = Encoder(config)
+        if dim not in (None, encoder.dim):
+            raise ValueError(f"{CONFIG_NAME}: dim is {str(dim)[:40]}, a {config.backbone} has {encoder.dim}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unusable(folder, error) from None
+    return encoder, str(digest)
+
+
+def _checked_config(saved: Mapping[str, Any]) -> EncoderConfig:
+    """The configuration in the JSON of an encoder, every value looked at.
+
+    Raises:
+        ValueError: naming the first key that is wrong.
+    """
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "backbone": (lambda v: v in BACKBONES, f"one of {', '.join(BACKBONES)}"),
+        "classes": (lambda v: _is_list(v, str) and len(v) > 0, "a list of character ids"),
+        "image_size": (lambda v: type(v) is int and 32 <= v <= LARGEST_IMAGE, f"32 to {LARGEST_IMAGE}"),
+        "mean": (lambda v: _is_list(v, float, int) and len(v) == 3, "three numbers"),
+        "std": (lambda v: _is_list(v, float, int) and len(v) == 3 and min(v) > 0, "three numbers above 0"),
+    }
+    strange = [key for key in saved if key not in rules]
+    if strange:
+        raise ValueError(f"{CONFIG_NAME}: {strange[0]!r} is not known to this version of mfc")
+    for key, (is_right, right) in rules.items():
+        if key not in saved:
+            raise ValueError(f"{CONFIG_NAME}: {key} is missing")
+        if not is_right(saved[key]):
+            raise ValueError(f"{CONFIG_NAME}: {key} is {str(saved[key])[:40]!r}, not {right}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    return EncoderConfig(**values)
+
+
+def _is_list(value: Any, *types: type) -> bool:
+    """Whether this is a list of such values; a number must be finite, and False is none."""
+    return isinstance(value, list) and all(
+        type(item) in types and (isinstance(item, str) or (abs(item) <= 1e6 and math.isfinite(item)))
+        for item in value
+    )
+
+
+def _unusable(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder}: not a usable encoder: {(str(error).splitlines() or ['?'])[0][:300]}")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -173,28 +255,36 @@ def import_torchvision(path: Path, *, backbone: str, n_classes: int) -> Encoder:
     encoder = Encoder(EncoderConfig(backbone, tuple(f"class-{i}" for i in range(n_classes))))
     _load_strictly(encoder.trunk, trunk, str(path), backbone)
     _load_strictly(encoder.head, head, str(path), backbone)
-    bad = [name for name, value in encoder.state_dict().items() if not torch.isfinite(value).all()]
-    if bad:
-        raise UserError(f"{path}: weights that are not finite numbers in {bad[0]}; the file is damaged")
     return encoder.eval()
 
 
 def _load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, backbone: str) -> None:
-    expected = module.state_dict()
     # Files from before batch normalisation counted its batches lack that counter; it is not used here.
-    missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
-    strange = [k for k in state if k not in expected]
-    shapes = [k for k in expected if k in state and state[k].shape != expected[k].shape]
-    if missing or strange or shapes:
-        if missing:
-            what = f"{missing[0]} is missing"
-        elif strange:
-            what = f"{strange[0]} is not part of it"
-        else:
-            found, wanted = state[shapes[0]].shape, expected[shapes[0]].shape
-            what = f"{shapes[0]} has shape {tuple(found)}, not {tuple(wanted)}"
-        raise UserError(f"{source}: these are not the weights of a torchvision {backbone}: {what}")
+    problem = _misfit(module.state_dict(), state, may_lack="num_batches_tracked")
+    if problem:
+        raise UserError(f"{source}: these are not the weights of a torchvision {backbone}: {problem}")
     module.load_state_dict(dict(state), strict=False)
+
+
+def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], may_lack: str = " ") -> str:
+    """What first keeps ``state`` from taking the place of ``expected``; empty when nothing does."""
+    for key, wanted in expected.items():
+        found = state.get(key)
+        if found is None:
+            if not key.endswith(may_lack):
+                return f"{key} is missing"
+        elif found.shape != wanted.shape:
+            return f"{key} has shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
+        elif (
+            found.layout != torch.strided
+            or found.is_meta
+            or found.is_floating_point() != wanted.is_floating_point()
+        ):
+            return f"{key} is no plain tensor of {wanted.dtype}"
+        elif not torch.isfinite(found.to(wanted.dtype)).all():
+            return f"{key} holds values that are not finite numbers"
+    strange = [key for key in state if key not in expected]
+    return f"{strange[0]} is not part of it" if strange else ""
 
 
 def _imagenet_weights(backbone: str) -> dict[str, Tensor]:

@@ -27,9 +27,9 @@ def test_precision_can_be_forced() -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["abacus", "cuda:99"])
+@pytest.mark.parametrize("name", ["abacus", "cuda:99", "meta", "meta:0", "", "cpu:x"])
 def test_a_device_that_is_not_there(name: str) -> None:
-    """The name and the way out."""
+    """The name and the way out; "meta" is known to torch, but holds no values."""
     with pytest.raises(UserError, match=f"device: '{name}' cannot be used here .*; try auto or cpu"):
         pick_compute(name)
 

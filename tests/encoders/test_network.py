@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file, save_file
 
 from mfc.encoders.network import (
     CONFIG_NAME,
@@ -20,6 +24,7 @@ from mfc.encoders.network import (
     new_encoder,
     read_state_dict,
     save_encoder,
+    saved_dim,
 )
 from mfc.errors import UserError
 
@@ -152,6 +157,155 @@ def test_a_damaged_or_missing_encoder_is_explained(encoder: Encoder, tmp_path: P
     (tmp_path / CONFIG_NAME).write_text(json.dumps({**config, "backbone": "resnet34"}))
     with pytest.raises(UserError, match="not a usable encoder"):
         load_encoder(tmp_path)
+
+
+def changed(folder: Path, **values: Any) -> None:
+    """Write other values into an encoder's JSON."""
+    saved = json.loads((folder / CONFIG_NAME).read_text())
+    (folder / CONFIG_NAME).write_text(json.dumps({**saved, **values}))
+
+
+def weights_changed(folder: Path, key: str, value: float) -> None:
+    """Put a value into one weight, and forget the checksum as an encoder of another program would."""
+    weights = load_file(folder / WEIGHTS_NAME)
+    weights[key].view(-1)[0] = value
+    save_file(weights, folder / WEIGHTS_NAME)
+    saved = json.loads((folder / CONFIG_NAME).read_text())
+    del saved["weights_sha256"]
+    (folder / CONFIG_NAME).write_text(json.dumps(saved))
+
+
+def test_the_json_tells_dimension_and_checksum(encoder: Encoder, tmp_path: Path) -> None:
+    """512 for a ResNet-18, and the SHA-256 of the file of weights as it lies there."""
+    save_encoder(encoder, tmp_path)
+    saved = json.loads((tmp_path / CONFIG_NAME).read_text())
+    assert saved["dim"] == saved_dim(tmp_path) == encoder.dim == 512
+    assert saved["weights_sha256"] == hashlib.sha256((tmp_path / WEIGHTS_NAME).read_bytes()).hexdigest()
+
+
+def test_an_encoder_of_an_earlier_version_is_read(
+    encoder: Encoder, images: torch.Tensor, tmp_path: Path
+) -> None:
+    """Its JSON has neither dimension nor checksum; both are found without."""
+    save_encoder(encoder, tmp_path)
+    saved = json.loads((tmp_path / CONFIG_NAME).read_text())
+    old = {key: saved[key] for key in ("backbone", "classes", "image_size", "mean", "std")}
+    (tmp_path / CONFIG_NAME).write_text(json.dumps(old))
+    assert saved_dim(tmp_path) == 512
+    assert torch.equal(load_encoder(tmp_path).features(images), encoder.features(images))
+
+
+def test_one_flipped_bit_is_told(encoder: Encoder, tmp_path: Path) -> None:
+    """A weight that is still a number, in a file that can be read: only the checksum knows."""
+    save_encoder(encoder, tmp_path)
+    content = bytearray((tmp_path / WEIGHTS_NAME).read_bytes())
+    content[-1000] ^= 1
+    (tmp_path / WEIGHTS_NAME).write_bytes(content)
+    with pytest.raises(UserError, match=r"encoder\.safetensors is not the file that was saved"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("key", ["trunk.conv1.weight", "trunk.bn1.running_var", "head.bias"])
+def test_weights_that_are_no_numbers_are_refused(
+    encoder: Encoder, tmp_path: Path, key: str, value: float
+) -> None:
+    """On loading an encoder and on starting from one, whichever weight it is."""
+    save_encoder(encoder, tmp_path)
+    weights_changed(tmp_path, key, value)
+    complaint = f"{key} holds values that are not finite numbers"
+    with pytest.raises(UserError, match=complaint):
+        load_encoder(tmp_path)
+    with pytest.raises(UserError, match=complaint):
+        new_encoder(CONFIG, init=str(tmp_path), seed=0)
+
+
+def test_start_weights_of_a_file_must_be_numbers(tmp_path: Path) -> None:
+    """--init FILE.pth with NaN, or with float64 numbers that float32 cannot hold."""
+    for value in (torch.full((64,), float("nan")), torch.full((64,), 1e300, dtype=torch.float64)):
+        torch.save(_resnet18_state(**{"bn1.weight": value}), tmp_path / "model.pth")
+        with pytest.raises(UserError, match=r"model\.pth.*bn1\.weight holds values that are not finite"):
+            new_encoder(CONFIG, init=str(tmp_path / "model.pth"), seed=0)
+
+
+def test_weights_in_another_precision_become_float32(encoder: Encoder, tmp_path: Path) -> None:
+    """A file of float16 is used as float32; one of whole numbers is refused."""
+    save_encoder(encoder, tmp_path)
+    changed(tmp_path, weights_sha256="")
+    weights = load_file(tmp_path / WEIGHTS_NAME)
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}, tmp_path / WEIGHTS_NAME
+    )
+    assert load_encoder(tmp_path).head.weight.dtype == torch.float32
+    save_file({k: v.to(torch.int64) for k, v in weights.items()}, tmp_path / WEIGHTS_NAME)
+    with pytest.raises(UserError, match=r"trunk\.conv1\.weight is no plain tensor of torch\.float32"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"backbone": "vit_b_16"}, "backbone is 'vit_b_16', not one of resnet18"),
+        ({"backbone": ["resnet18"]}, "backbone is .*, not one of"),
+        ({"backbone": None}, "backbone is 'None', not one of"),
+        ({"image_size": 10**8}, "image_size is '100000000', not 32 to 2048"),
+        ({"image_size": -64}, "image_size is '-64', not 32"),
+        ({"image_size": 0}, "image_size is '0', not 32"),
+        ({"image_size": "64"}, "image_size is '64', not 32"),
+        ({"image_size": 64.0}, "image_size is '64.0', not 32"),
+        ({"image_size": True}, "image_size is 'True', not 32"),
+        ({"classes": []}, "classes is .*, not a list of character ids"),
+        ({"classes": "ab"}, "classes is 'ab', not a list"),
+        ({"classes": [1, 2, 3]}, "classes is .*, not a list"),
+        ({"classes": {"a": 1}}, "classes is .*, not a list"),
+        ({"mean": [0.5, 0.5]}, "mean is .*, not three numbers"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean is .*, not three numbers"),
+        ({"mean": ["a", "b", "c"]}, "mean is .*, not three numbers"),
+        ({"mean": 0.5}, "mean is '0.5', not three numbers"),
+        ({"std": [0.2, 0.0, 0.2]}, "std is .*, not three numbers above 0"),
+        ({"std": [0.2, -1, 0.2]}, "std is .*, not three numbers above 0"),
+        ({"std": [0.2, 10**400, 0.2]}, "std is .*, not three numbers above 0"),
+        ({"dim": 2048}, "dim is 2048, a resnet18 has 512"),
+        ({"dim": "wide"}, "dim is wide, a resnet18 has 512"),
+        ({"weights_sha256": 7}, "is not the file that was saved"),
+        ({"projection": 128}, "'projection' is not known to this version of mfc"),
+    ],
+)
+def test_a_configuration_with_nonsense_is_one_sentence(
+    encoder: Encoder, tmp_path: Path, values: dict[str, Any], complaint: str
+) -> None:
+    """The folder, the key and what would be right; no stack trace, and no network of 10⁸ pixels."""
+    save_encoder(encoder, tmp_path)
+    changed(tmp_path, **values)
+    with pytest.raises(UserError, match=complaint) as caught:
+        load_encoder(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: not a usable encoder: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"7", b"null", b"{", b"[" * 100_000, b"\xff\xfe{", b'{"classes": ["a"]}', b"{}"]
+)
+def test_what_is_no_configuration_is_one_sentence(encoder: Encoder, tmp_path: Path, content: bytes) -> None:
+    """Empty, cut, deep, in another encoding, of another type, without its keys."""
+    save_encoder(encoder, tmp_path)
+    (tmp_path / CONFIG_NAME).write_bytes(content)
+    for read in (load_encoder, saved_dim):
+        with pytest.raises(UserError, match=r"not a usable encoder: .") as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [CONFIG_NAME, WEIGHTS_NAME])
+def test_a_pipe_or_folder_in_a_files_place_does_not_hang(encoder: Encoder, tmp_path: Path, name: str) -> None:
+    """Neither is a file of an encoder, so it counts as missing."""
+    save_encoder(encoder, tmp_path)
+    (tmp_path / name).unlink()
+    for put in (os.mkfifo, os.mkdir):
+        put(tmp_path / name)
+        with pytest.raises(UserError, match=f"no encoder there \\({name} is missing"):
+            load_encoder(tmp_path)
+        (os.rmdir if put is os.mkdir else os.unlink)(tmp_path / name)
 
 
 def test_missing_imagenet_weights_name_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
