@@ -44,7 +44,7 @@ def test_edges(
     score = evaluate_title(Evaluate(device="cpu", n_init=3), store, ENCODER, "T", 0, log)
     assert log.values["test/accuracy"] == pytest.approx(right)
     assert score.clusters["correct"].mean() == pytest.approx(right)
-    assert log.figures == ["figures/embedding_map", "figures/confusion", "figures/cluster_sizes"]
+    assert list(log.figures) == ["figures/embedding_map", "figures/confusion", "figures/cluster_sizes"]
 
     calibration = Calibration({"T": np.linspace(0, 1, len(THRESHOLDS))}, "")
     config = EvaluateClustering(split="test", device="cpu")
