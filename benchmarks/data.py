@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from benchmarks.harness import Measured, in_turns
 from mfc.config import Preprocess
 from mfc.log import PrintLog
-from mfc.stages import preprocess
+from mfc.stages.preprocess import preprocess
 
 PAGE = (1654, 1170)
 FACES_A_PAGE = 12
@@ -142,7 +142,7 @@ def preprocessing(sizes: Sequence[int], repeats: int) -> Iterator[Measured]:
                 paths = write_corpus(root, n, mode)
 
                 def ours(root: Path = root, store: Path = store) -> None:
-                    preprocess.run(Preprocess(jobs=jobs), root, store, _Silent())
+                    preprocess(Preprocess(jobs=jobs), root, store, _Silent())
                     shutil.rmtree(store)
 
                 def baseline(paths: list[Path] = paths) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+STORE_FILE = "store.json"
+"""Written last: where it is, the store is complete."""
 COLUMNS: Mapping[str, str] = {
     "face_id": "str",
     "title": "str",

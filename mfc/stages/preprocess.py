@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mfc.config import SPLITS, Preprocess
+from mfc.config import SPLITS, STORE, Preprocess, affecting
 from mfc.corpus.manga109 import Book, Corpus, open_corpus
 from mfc.corpus.splits import Splits, resolve_splits
 from mfc.errors import UserError
@@ -20,7 +20,9 @@ FEW_BOOKS = 16
 """Starting a process takes as long as reading this many."""
 
 
-def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool = False) -> FaceStore:
+def preprocess(
+    config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool = False, cache: Path | None = None
+) -> FaceStore:
     """Make the face store of the corpus at ``root`` in the folder ``store``, or find it there as wanted.
 
     Problems of the corpus are listed in ``store.json`` and the faces they cost carry a ``drop_reason``;
@@ -29,8 +31,7 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
     """
     corpus = open_corpus(root, config.annotations)
     splits = resolve_splits(corpus.root, corpus.titles, config.splits)
-    fingerprint = corpus.fingerprint()
-    wanted = {"corpus": fingerprint, "parameters": _parameters(config), "splits": splits}
+    wanted = _wanted(config, corpus, splits, cache)
     found = _existing(store, wanted, overwrite)
     if found is not None:
         stop_if_strict(found.meta["problems"], config)
@@ -44,6 +45,27 @@ def run(config: Preprocess, root: Path, store: Path, log: Log, overwrite: bool =
     return made
 
 
+def why_stale(config: Preprocess, store: FaceStore, root: Path | None, cache: Path | None) -> list[str]:
+    """In what a store differs from what these parameters would make; empty when it is as wanted.
+
+    Args:
+        root: the corpus; None when it is not at hand, so that the parameters alone are compared.
+        cache: see `mfc.corpus.manga109.Corpus.fingerprint`.
+    """
+    wanted = {**store.meta, "parameters": affecting(config, STORE)}
+    if root is not None:
+        corpus = open_corpus(root, config.annotations)
+        splits = resolve_splits(corpus.root, corpus.titles, config.splits)
+        wanted = _wanted(config, corpus, splits, cache)
+    return _differences(store.meta, wanted)
+
+
+def _wanted(config: Preprocess, corpus: Corpus, splits: Splits, cache: Path | None) -> dict[str, Any]:
+    """What a store says of itself when it was made from this corpus with these parameters."""
+    del cache
+    return {"corpus": corpus.fingerprint(), "parameters": affecting(config, STORE), "splits": splits}
+
+
 def _say_what_came_of_it(store: FaceStore, log: Log) -> None:
     dropped = store.table["drop_reason"].value_counts()
     why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none"
@@ -54,12 +76,6 @@ def _say_what_came_of_it(store: FaceStore, log: Log) -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in counted.items())
         where = f"listed in {store.path / 'store.json'}; the first: {problems[0]['detail']}"
         log.say(f"preprocess: {len(problems)} problems ({kinds}), {where}")
-
-
-def _parameters(config: Preprocess) -> dict[str, Any]:
-    """Whatever changes what is in a store; the splits are compared by their content."""
-    names = ("annotations", "size", "color", "min_side", "others", "reference_quirks", "export_crops")
-    return {name: getattr(config, name) for name in names}
 
 
 def _existing(store: Path, wanted: dict[str, Any], overwrite: bool) -> FaceStore | None:

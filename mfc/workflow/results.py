@@ -11,7 +11,7 @@ import pandas as pd
 
 from mfc.config import STAGES, Compare, Evaluate, Finetune, Preprocess, Promote, Report, parse_pair
 from mfc.corpus.manga109 import open_corpus
-from mfc.corpus.pictures import read_picture
+from mfc.corpus.pictures import read_page
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
 from mfc.files import write_text
@@ -165,7 +165,7 @@ def _page_picture(session: Session, title: str, index: int) -> Image | None:
         if root is None:
             return None
         corpus = open_corpus(root, session.config(Preprocess).annotations)
-        return read_picture(corpus.image_path(title, index))
+        return read_page(corpus.image_path(title, index))
     except (UserError, OSError):
         return None
 

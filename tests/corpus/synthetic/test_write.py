@@ -13,7 +13,7 @@ from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.write import ANNOTATIONS, splits_of, titles_of, write_corpus
 from mfc.errors import UserError
 from mfc.log import PrintLog
-from mfc.stages import synthesize
+from mfc.stages.synthesize import synthesize
 
 TAGS = ("frame", "face", "body", "text")
 Box = tuple[int, int, int, int]
@@ -133,7 +133,7 @@ def test_an_interrupted_corpus_is_finished(tiny_corpus: Path, tmp_path: Path) ->
 def test_a_finished_corpus_is_used_again(tiny_corpus: Path) -> None:
     """The stage returns at once and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in tiny_corpus.rglob("*")}
-    assert synthesize.run(Synthesize(preset="tiny"), tiny_corpus, PrintLog()) == tiny_corpus
+    assert synthesize(Synthesize(preset="tiny"), tiny_corpus, PrintLog()) == tiny_corpus
     assert {path: path.stat().st_mtime_ns for path in tiny_corpus.rglob("*")} == before
 
 
