@@ -30,7 +30,8 @@ from mfc.faces.batches import Choices, resized_side
 from mfc.faces.selection import select
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import finetune, pretrain
+from mfc.stages.finetune import finetune_title
+from mfc.stages.pretrain import pretrain
 from tests.golden.conftest import OWN, make_store, read
 
 STAGES = {"pre_training": Pretrain(), "fine_tuning": Finetune()}
@@ -120,8 +121,8 @@ def seen(
     second = Finetune(epochs=2, n_init=1, figures=False, device="cpu")
     (title, *_) = store.titles("test")
     runs: dict[str, Callable[[], object]] = {
-        "pre_training": lambda: pretrain.run(first, store, out, log),
-        "fine_tuning": lambda: finetune.run(second, store, out / "start", title, 0, out, log),
+        "pre_training": lambda: pretrain(first, store, out, log),
+        "fine_tuning": lambda: finetune_title(second, store, out / "start", title, 0, out, log),
     }
     return {block: watch(run, recorded[block]["optimiser"]) for block, run in runs.items()}
 
