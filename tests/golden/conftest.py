@@ -12,7 +12,7 @@ import pytest
 from mfc.config import Preprocess
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import preprocess
+from mfc.stages.preprocess import preprocess
 
 OWN = Path(__file__).parent / "data"
 GOLDEN = Path(os.environ.get("MFC_GOLDEN") or OWN).resolve()
@@ -34,7 +34,7 @@ def make_store(golden: Path, folder: Path, **parameters: Any) -> FaceStore:
     lists = folder / "lists.json"
     lists.write_text(json.dumps(read(golden, "crops.json")["title_lists"]), encoding="utf-8")
     config = Preprocess(splits=str(lists), export_crops=True, jobs=1, **parameters)
-    return preprocess.run(config, golden / "corpus", folder / "faces", PrintLog())
+    return preprocess(config, golden / "corpus", folder / "faces", PrintLog())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
