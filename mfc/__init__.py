@@ -1,3 +1,3 @@
 """Manga face clustering: pre-train, adapt to one title without its labels, cluster, compare in MLflow."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

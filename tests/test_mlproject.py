@@ -1,4 +1,4 @@
-"""`MLproject`, `conda.yaml` and `activate.sh`: `mlflow run .` works, with conda, without it, and bare."""
+"""The files around the code agree, and `mlflow run .` works with conda, without it, and bare."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mlflow.projects._project_spec import load_project
 from mlflow.tracking import MlflowClient
 from mlflow.utils.environment import _PythonEnv
 
+from mfc import __version__
 from mfc.config import STAGES
 from mfc.tracking import STAND_IN_MARK
 from tests.conftest import ROOT, Clone
@@ -35,6 +36,31 @@ def test_conda_installs_what_pip_installs() -> None:
     """One list of dependencies, written twice because MLflow needs the second one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pip_part(yaml.safe_load((ROOT / "conda.yaml").read_text())) == project["dependencies"]
+
+
+def test_the_distribution_has_a_name_of_its_own() -> None:
+    """Another project's package is called mfc on the public index: `pip install -U mfc` would fetch that."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "manga-face-clustering"
+    assert project["scripts"] == {"mfc": "mfc.cli:main"}
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """Whoever raises the version says what is new."""
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    assert next(heading for heading in headings if heading != "Unreleased") == __version__
+
+
+def test_a_commit_is_checked_as_make_check_does() -> None:
+    """The hooks run the lines of the Makefile, in their order, on everything, without fetching anything."""
+    rule = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert rule
+    lines = [line.strip().replace("$(BIN)", ".venv/bin") for line in rule[1].splitlines()]
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert [hook["entry"] for hook in hooks] == lines
+    assert {(h["language"], h["pass_filenames"], h["always_run"]) for h in hooks} == {("system", False, True)}
 
 
 def test_uv_and_virtualenv_can_read_the_conda_file() -> None:

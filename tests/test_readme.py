@@ -6,6 +6,7 @@ Each line of a ``bash`` block is run as it stands, or has a row below that says 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # parts, stands in; test_literal_commands.py runs two of the literal ones. Empty: nothing can be run.
 INSTEAD = {
     "make demo": "make demo EXPERIMENT=tiny",
-    "make test": "make check",  # it is what runs this
-    "make ui": "",  # a server that does not end; tests/test_tracking.py starts one
+    "make test": "",  # it is what runs this
+    "make ui": "",  # a server that does not end; tests/browser starts one
     "source activate.sh": "",  # put before each of the following lines
     "mlflow run . -P experiment=demo": "mlflow run . -P experiment=tiny",
     "export MANGA109_ROOT=/path/to/Manga109": "",
@@ -32,21 +33,14 @@ def lines_of(language: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def before_manga109() -> list[str]:
-    """The bash lines up to the block that needs Manga109, and those after it."""
-    lines = lines_of("bash")
-    start = lines.index("export MANGA109_ROOT=/path/to/Manga109")
-    return lines[:start] + [line for line in lines[start:] if "mfc " in line]
-
-
 @pytest.mark.xdist_group("readme")
 def test_the_commands_work(clone: Clone) -> None:
     """Every line exits with 0, one after the other, and the last one shows a paired difference."""
     (clone.path / ".venv").symlink_to(ROOT / ".venv")
     ran = []
-    for line in before_manga109():
+    for line in dict.fromkeys(lines_of("bash")):
         command = INSTEAD.get(line, line)
-        if not command or command.startswith("make check"):
+        if not command:
             continue
         if command.startswith(("mlflow run", "mfc")) and "tiny" not in command:
             command = command.replace("--experiment demo", "--experiment tiny")
@@ -91,9 +85,38 @@ def test_the_python_lines_work(tiny: Clone) -> None:
     )
 
 
-def test_linked_files_exist() -> None:
-    """Every relative link of the README leads somewhere."""
-    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
-    missing = [link for link in links if not (ROOT / link).exists()]
-    assert links
-    assert not missing
+PAGES = sorted(page for folder in ("", "docs", "experiments") for page in (ROOT / folder).glob("*.md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The places of a page that a link can name: its headings, lower case, blanks as hyphens."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_arrive(page: Path) -> None:
+    """Every relative link of a page leads to a file, and to a heading where it names one."""
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if "://" not in link]
+    assert links or page.name != "README.md"
+    for link in links:
+        file, _, place = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not place or place in anchors(target), link
+
+
+def test_the_layout_shows_the_house() -> None:
+    """What it lists is there, and no room of the package is missing."""
+    layout = README.partition("## Layout\n")[2]
+    listed = set(re.findall(r"^\| `(.+?)` \|", layout, flags=re.M))
+    assert not [name for name in listed if not (ROOT / name).exists()]
+    rooms = {f"mfc/{path.parent.name}/" for path in (ROOT / "mfc").glob("*/__init__.py")}
+    assert len(rooms) > 5
+    assert rooms <= listed
+
+
+def test_a_stage_is_a_screen_or_two() -> None:
+    """As the layout says, a screen being seventy lines."""
+    lengths = {p.name: len(p.read_text("utf-8").splitlines()) for p in (ROOT / "mfc/stages").glob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 140} == {}
