@@ -198,15 +198,17 @@ def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
 
 def cluster(session: Session, run: Run) -> str:
     """Cluster a comic without labels, and return where; or say how well numbers of characters are found."""
-    from mfc.stages import cluster as stage
+    from mfc.cast.job import open_job
+    from mfc.cast.result import read_record
+    from mfc.stages.cluster import cluster_comic
 
     config = session.config(Cluster)
     if config.evaluate:
         return _evaluate_auto_k(session, run, config)
     home = session.paths.root / "cluster"
-    job = stage.open_job(config, lambda name: home / name, session.where.overwrite)
+    job = open_job(config, lambda name: home / name, session.where.overwrite)
     model = _model_for_anybody(session, run, config.model)
-    out = stage.run(
+    out = cluster_comic(
         job,
         session.config(Preprocess),
         _adaptation(session, config),
@@ -215,7 +217,7 @@ def cluster(session: Session, run: Run) -> str:
         home / ".work",
         run,
     )
-    title, found = job.comic.book.title, stage.describe(out)["counts"]
+    title, found = job.comic.book.title, read_record(out)["counts"]
     run.tags({"title": title, "seed": str(config.seed)})
     result = f"**{found['clusters']}** clusters, {found['singletons']} of them a single face"
     data = f"{found['faces']:,} faces"
