@@ -92,5 +92,5 @@ def find_constraints(
 
 def link_faces(config: Finetune, features: np.ndarray, selection: Selection) -> Constraints:
     """`find_constraints` from features (n, d) float32, rows of length 1, of the selected faces."""
-    pages, frames = page_and_frame_codes(selection.faces)
+    pages, frames = page_and_frame_codes(selection.faces, once=True)
     return build_constraints(features, pages, frames, page_range=config.page_range, top_n=config.top_n)

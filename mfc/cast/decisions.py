@@ -1,125 +1,23 @@
-"""What a person decided in a ``clusters.csv``, as constraints; and cluster numbers that last from run to run.
+"""What a person decided in a ``clusters.csv``, and who goes along with it.
 
 A row is decided when the person moved it to another cluster, gave it a name, or did so in an earlier round.
 Decided faces with one name (or, without names, in one cluster) are one person, all others are different ones.
+What nobody touched goes along with the cluster that it is in.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mfc.corpus.sheets import Line, read_csv
+from mfc.cast.table import Row, Sheet
 from mfc.errors import UserError
-
-EDITABLE = ("cluster", "name")
-KEPT = ("face_id", "cluster", "name", "decided", "distance", "made_cluster", "made_name")
-"""The columns of a clusters.csv that are read again; the ``made_…`` ones tell what the person changed."""
+from mfc.faces.pairs import Pairs
 
 Label = tuple[str, int]
-"""Who a decided face is: (name, 0), or ("", cluster number) when the person named nobody there."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One face of a clusters.csv."""
-
-    line: int
-    face_id: str
-    cluster: int
-    name: str
-    decided: bool
-    distance: float
-    made_cluster: int
-    made_name: str
-
-    @property
-    def moved(self) -> bool:
-        return self.cluster != self.made_cluster
-
-    @property
-    def renamed(self) -> bool:
-        """Whether the person typed a name; an emptied cell leaves the face to the clustering again."""
-        return bool(self.name) and self.name != self.made_name
-
-    @property
-    def fixed(self) -> bool:
-        withdrawn = self.decided and bool(self.made_name) and not self.name
-        return self.moved or self.renamed or (self.decided and not withdrawn)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A clusters.csv."""
-
-    path: Path
-    rows: tuple[Row, ...]
-
-    @property
-    def touched(self) -> bool:
-        """Whether a person's work is in it: names, moves, or decisions of earlier rounds."""
-        return any(row.fixed or row.name != row.made_name or row.name for row in self.rows)
-
-
-def read_sheet(path: Path) -> Sheet:
-    """Read a clusters.csv, edited or not.
-
-    Raises:
-        UserError: naming the file and the line or column that is wrong.
-    """
-    rows: list[Row] = []
-    line_of: dict[str, int] = {}
-    for line in read_csv(path, [(name,) for name in KEPT]):
-        row = _row(path, line)
-        if row.face_id in line_of:
-            raise UserError(
-                f"{path}, line {row.line}: face {row.face_id} is in line {line_of[row.face_id]} already; "
-                "keep one of the lines"
-            )
-        line_of[row.face_id] = row.line
-        rows.append(row)
-    if not rows:
-        raise UserError(f"{path}: has no line with a face; give a clusters.csv that `mfc cluster` wrote")
-    return Sheet(path, tuple(rows))
-
-
-def _row(path: Path, line: Line) -> Row:
-    cells, where = line.cells, f"{path}, line {line.number}"
-    if not cells["face_id"]:
-        raise UserError(f"{where}: has no face_id; put back the one that `mfc cluster` wrote")
-
-    def cluster(column: str) -> int:
-        text = cells[column].removesuffix(".0")  # as spreadsheets write it
-        if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):
-            raise UserError(
-                f"{where}, column {column}: {cells[column]!r} is not a cluster; write a whole number from 1"
-            )
-        return int(text)
-
-    try:
-        distance = float(cells["distance"].replace(",", ".") or "inf")
-    except ValueError:
-        raise UserError(
-            f"{where}, column distance: {cells['distance']!r} is not a number; empty it"
-        ) from None
-    decided = cells["decided"].lower()
-    if decided not in ("", "yes"):
-        raise UserError(f"{where}, column decided: {cells['decided']!r} is neither yes nor empty; mend it")
-    return Row(
-        line.number,
-        cells["face_id"],
-        cluster("cluster"),
-        cells["name"],
-        decided == "yes",
-        distance,
-        cluster("made_cluster"),
-        cells["made_name"],
-    )
+"""Who a face is: (name, 0), or ("", cluster number) when the person named nobody there."""
 
 
 def decisions(sheet: Sheet) -> dict[str, Label]:
@@ -132,29 +30,42 @@ def decisions(sheet: Sheet) -> dict[str, Label]:
     Raises:
         UserError: when decisions contradict each other, naming the faces and lines.
     """
-    members: dict[int, list[Row]] = {}
-    for row in sheet.rows:
-        members.setdefault(row.cluster, []).append(row)
-    namers = {cluster: _namers(rows) for cluster, rows in members.items()}
+    members = sheet.clusters
+    travelling = _travelling_names(sheet)
+    namers = {cluster: _namers(rows, travelling) for cluster, rows in members.items()}
     labels = {row.face_id: _label(sheet, row, namers[row.cluster]) for row in sheet.rows if row.fixed}
     for row in sheet.rows:
-        told_apart = row.moved or (row.renamed and bool(row.made_name) and not row.decided)
-        if not told_apart:
+        if not row.parted:
             continue
         for cluster in (row.made_cluster, row.cluster):
             stayed = [r for r in members.get(cluster, []) if not r.moved and not r.renamed]
             if stayed and not any(r.face_id in labels for r in stayed):
                 anchor = min(stayed, key=lambda r: (r.distance, r.line))
+                if not anchor.name and len(namers[cluster]) > 1:
+                    continue  # which of the people it is, nobody said
                 name = anchor.name or next(iter(namers[cluster]), "")
                 labels[anchor.face_id] = (name, 0) if name else ("", cluster)
     return labels
 
 
-def _namers(rows: Sequence[Row]) -> dict[str, Row]:
+def _travelling_names(sheet: Sheet) -> set[str]:
+    """Names all of whose faces were moved into one cluster: they go there with the faces."""
+    bearers: dict[str, list[Row]] = {}
+    for row in sheet.rows:
+        bearers.setdefault(row.name, []).append(row)
+    return {
+        name
+        for name, rows in bearers.items()
+        if name and all(r.moved for r in rows) and len({r.cluster for r in rows}) == 1
+    }
+
+
+def _namers(rows: Sequence[Row], travelling: set[str]) -> dict[str, Row]:
     """Name → a row that gives it to its cluster: what the person typed or decided goes before the rest."""
     typed = [row for row in rows if row.renamed or (row.fixed and not row.moved and row.name)]
+    there = [row for row in rows if not row.moved and row.name]
     namers: dict[str, Row] = {}
-    for row in typed or [r for r in rows if not r.moved and r.name]:
+    for row in typed or there or [row for row in rows if row.name in travelling]:
         namers.setdefault(row.name, row)
     return namers
 
@@ -183,9 +94,42 @@ def _label(sheet: Sheet, row: Row, namers: Mapping[str, Row]) -> Label:
     return (next(iter(namers)), 0) if namers else ("", row.cluster)
 
 
-def hard_pairs(
-    face_ids: Sequence[str], labels: Mapping[str, Label]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class Followers:
+    """The faces that nobody decided, by what becomes of them."""
+
+    along: Mapping[str, Label]
+    """Face id → the person, or the cluster, that it goes along with."""
+    parted: Mapping[int, tuple[Sequence[str], Sequence[str]]]
+    """Cluster that names part → (faces to divide among its people, its faces whose person is known)."""
+
+
+def followers(sheet: Sheet, labels: Mapping[str, Label], *, everywhere: bool) -> Followers:
+    """Who goes along with the `decisions`.
+
+    Args:
+        everywhere: also clusters in which nothing was changed hold together.
+    """
+    along: dict[str, Label] = {}
+    parted: dict[int, tuple[Sequence[str], Sequence[str]]] = {}
+    for number, rows in sheet.clusters.items():
+        rest = [row for row in rows if row.face_id not in labels]
+        if not (everywhere or any(row.moved or row.renamed for row in rows)):
+            continue
+        stand = [row for row in rows if row.face_id in labels and (row.moved or not row.parted)]
+        people = {labels[row.face_id] for row in stand}
+        people = people or {(row.name, 0) for row in rest if row.name} or {("", number)}
+        sure = [row for row in rest if len(people) == 1 or (row.name, 0) in people]
+        for row in sure:
+            own = row.name, 0
+            along[row.face_id] = own if own in people else next(iter(people))
+        if len(sure) < len(rest):
+            known = [row.face_id for row in (*stand, *sure)]
+            parted[number] = [row.face_id for row in rest if row not in sure], known
+    return Followers(along, parted)
+
+
+def hard_pairs(face_ids: Sequence[str], labels: Mapping[str, Label]) -> tuple[Pairs, Pairs]:
     """Must-links (m, 2) within a label and cannot-links (c, 2) between labels, as positions in ``face_ids``.
 
     Labels of faces that are not there are left out. Few pairs: they hold for all faces by transitivity.
@@ -195,70 +139,6 @@ def hard_pairs(
         if face_id in labels:
             groups.setdefault(labels[face_id], []).append(position)
     must = [(group[0], other) for group in groups.values() for other in group[1:]]
-    firsts = [group[0] for group in groups.values()]
-    cannot = [(a, b) for i, a in enumerate(firsts) for b in firsts[i + 1 :]]
-    return np.array(must, np.int64).reshape(-1, 2), np.array(cannot, np.int64).reshape(-1, 2)
-
-
-def number_clusters(
-    clusters: NDArray[np.int64],
-    face_ids: Sequence[str],
-    previous: Sheet | None = None,
-    labels: Mapping[str, Label] | None = None,
-) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Numbers that last: a cluster keeps the number of the previous cluster that it shares most faces with.
-
-    One-to-one, by the Hungarian method on shared faces, decided ones before all others. New clusters get new
-    numbers, larger ones first; without a previous result all are new.
-
-    Args:
-        clusters: (n,) any numbers.
-        face_ids: n ids.
-        labels: the decisions, which give their names to the clusters that they are in.
-
-    Returns:
-        (n,) numbers from 1, and number → name for clusters that have a name.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    labels = labels or {}
-    rows = {row.face_id: row for row in previous.rows} if previous else {}
-    _, new = np.unique(clusters, return_inverse=True)
-    old_numbers = sorted({row.cluster for row in rows.values()})
-    place = {number: i for i, number in enumerate(old_numbers)}
-    shared = np.zeros((int(new.max()) + 1, len(old_numbers)), np.int64)
-    for cluster, face_id in zip(new, face_ids, strict=True):
-        if face_id in rows:
-            shared[cluster, place[rows[face_id].cluster]] += len(new) + 1 if face_id in labels else 1
-    number_of: dict[int, int] = {}
-    for cluster, i in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
-        if shared[cluster, i]:
-            number_of[int(cluster)] = old_numbers[i]
-    first_id: dict[int, str] = {}
-    for cluster, face_id in zip(new.tolist(), face_ids, strict=True):
-        first_id[cluster] = min(face_id, first_id.get(cluster, face_id))
-    sizes = np.bincount(new)
-    fresh = sorted((c for c in first_id if c not in number_of), key=lambda c: (-sizes[c], first_id[c]))
-    start = max(old_numbers, default=0) + 1
-    number_of |= {cluster: number for number, cluster in enumerate(fresh, start)}
-    numbers = np.array([number_of[c] for c in new.tolist()], np.int64)
-    return numbers, _names(numbers, face_ids, rows, labels)
-
-
-def _names(
-    numbers: NDArray[np.int64], face_ids: Sequence[str], rows: Mapping[str, Row], labels: Mapping[str, Label]
-) -> dict[int, str]:
-    """Decided names first; else the name that most of the previous cluster of that number bear."""
-    decided = {
-        int(number): labels[face_id][0]
-        for number, face_id in zip(numbers, face_ids, strict=True)
-        if face_id in labels and labels[face_id][0]
-    }
-    before: dict[int, Counter[str]] = {}
-    for row in rows.values():
-        if row.name:
-            before.setdefault(row.cluster, Counter())[row.name] += 1
-    taken = set(decided.values())
-    kept = {number: counts.most_common(1)[0][0] for number, counts in before.items()}
-    present = set(numbers.tolist())
-    return {n: name for n, name in kept.items() if n in present and name not in taken} | decided
+    firsts = np.array([group[0] for group in groups.values()], np.int64)
+    a, b = np.triu_indices(len(firsts), 1)
+    return np.array(must, np.int64).reshape(-1, 2), np.stack([firsts[a], firsts[b]], axis=1)

@@ -1,51 +1,21 @@
-"""A clustered comic in the formats of others: a table, COCO JSON, and an annotation file of Manga109."""
+"""A clustered comic in the formats of others: COCO JSON, and an annotation file of Manga109."""
 
 from __future__ import annotations
 
-import csv
-import io
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 from xml.etree import ElementTree as xml
 
+from mfc.cast.table import ClusteredFace
+from mfc.corpus.comics import Comic
 from mfc.corpus.manga109 import Book, Box
+from mfc.corpus.pictures import read_page
 
 NOBODY = "Other"
 """The character of faces that were not clustered, e.g. too small ones: one of the paper's spellings."""
-CSV_COLUMNS = (
-    "face_id",
-    "page",
-    "xmin",
-    "ymin",
-    "xmax",
-    "ymax",
-    "cluster",
-    "name",
-    "decided",
-    "distance",
-    "singleton",
-    "made_cluster",
-    "made_name",
-)
-
-
-@dataclass(frozen=True)
-class ClusteredFace:
-    """One face of the result."""
-
-    face_id: str
-    page: int
-    box: Box
-    cluster: int
-    name: str
-    decided: bool
-    """A person put it there."""
-    distance: float
-    """Cosine distance to the centre of its cluster."""
-    singleton: bool
-    """Alone in its cluster."""
 
 
 def cluster_name(cluster: int, name: str) -> str:
@@ -53,30 +23,36 @@ def cluster_name(cluster: int, name: str) -> str:
     return name or f"Cluster {cluster}"
 
 
-def as_csv(faces: Sequence[ClusteredFace], page_names: Mapping[int, str]) -> str:
-    """The table that `mfc.cast.decisions.read_sheet` reads; `cluster` and `name` are there to be edited."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for face in faces:
-        writer.writerow(
-            [
-                face.face_id,
-                page_names[face.page],
-                *face.box,
-                face.cluster,
-                face.name,
-                "yes" if face.decided else "",
-                f"{face.distance:.4f}",
-                "yes" if face.singleton else "",
-                face.cluster,
-                face.name,
-            ]
-        )
-    return text.getvalue()
+def with_page_sizes(comic: Comic) -> Book:
+    """The book of a comic, in which every page has a size: its picture's where none is known.
+
+    Without a picture that can be read it is that of the boxes; a page without boxes is then left out.
+    """
+    pages = []
+    for page in comic.book.pages:
+        if page.width and page.height:
+            pages.append(page)
+            continue
+        boxes = [frame.box for frame in page.frames] + [face.box for face in page.faces]
+        try:
+            width, height = read_page(comic.pictures[page.index]).size
+        except OSError:
+            width, height = (max((box[side] for box in boxes), default=0) for side in (2, 3))
+        if width and height:
+            pages.append(dataclasses.replace(page, width=width, height=height))
+    return dataclasses.replace(comic.book, pages=tuple(pages))
 
 
-def as_coco(faces: Sequence[ClusteredFace], book: Book, page_names: Mapping[int, str]) -> str:
+def picture_names(comic: Comic) -> dict[int, str]:
+    """Page index → the name of its picture, with its folder where the owner calls the page by a number."""
+    return {
+        index: name if name.endswith(path.name) else f"{path.parent.name}/{path.name}"
+        for index, name in comic.names.items()
+        for path in [comic.pictures[index]]
+    }
+
+
+def as_coco(faces: Sequence[ClusteredFace], book: Book, file_names: Mapping[int, str]) -> str:
     """COCO JSON: a category a cluster; ``face_id`` and ``distance`` are kept beside the boxes."""
     ids = {face.cluster: cluster_name(face.cluster, face.name) for face in faces}
     content: dict[str, Any] = {
@@ -84,7 +60,7 @@ def as_coco(faces: Sequence[ClusteredFace], book: Book, page_names: Mapping[int,
         "images": [
             {
                 "id": page.index,
-                "file_name": page_names[page.index],
+                "file_name": file_names[page.index],
                 "width": page.width,
                 "height": page.height,
             }
@@ -126,18 +102,18 @@ def as_manga109(faces: Sequence[ClusteredFace], book: Book) -> str:
     if any(face.face_id not in cluster_of for page in book.pages for face in page.faces):
         xml.SubElement(characters, "character", id=nobody, name=NOBODY)
     pages = xml.SubElement(root, "pages")
-    number = 0
+    given = {face.face_id for page in book.pages for face in page.faces}
+    given |= {frame.frame_id for page in book.pages for frame in page.frames}
+    numbers = (number for number in count(1) if f"{number:08x}" not in given)
     for page in book.pages:
         size = {"index": str(page.index), "width": str(page.width), "height": str(page.height)}
         element = xml.SubElement(pages, "page", size)
         for frame in page.frames:
-            number += 1
-            xml.SubElement(element, "frame", {"id": _id(frame.frame_id, number), **_corners(frame.box)})
+            xml.SubElement(element, "frame", {"id": _id(frame.frame_id, numbers), **_corners(frame.box)})
         for face in page.faces:
-            number += 1
             found = cluster_of.get(face.face_id)
             character = character_of[found.cluster] if found else nobody
-            attributes = {"id": _id(face.face_id, number), **_corners(face.box), "character": character}
+            attributes = {"id": _id(face.face_id, numbers), **_corners(face.box), "character": character}
             xml.SubElement(element, "face", attributes)
     xml.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n"
@@ -147,9 +123,9 @@ def _corners(box: Box) -> dict[str, str]:
     return {name: str(side) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)}
 
 
-def _id(given: str, number: int) -> str:
+def _id(given: str, unused: Iterator[int]) -> str:
     plain = len(given) == 8 and all(c in "0123456789abcdef" for c in given)
-    return given if plain else f"{number:08x}"
+    return given if plain else f"{next(unused):08x}"
 
 
 def _printable(text: str) -> str:

@@ -111,7 +111,7 @@ def calibrate(
 
 
 def constrained_tree(features: np.ndarray, view: TitleView) -> Tree:
-    _, frames = page_and_frame_codes(view.plain.faces)
+    _, frames = page_and_frame_codes(view.plain.faces, once=True)
     return average_linkage(features, cannot_link=cannot_links_from_frames(frames))
 
 

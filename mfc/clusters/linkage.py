@@ -76,11 +76,7 @@ def average_linkage(
     n = len(features)
     if not n:
         raise ValueError("no point to cluster")
-    if 8 * n * n > MATRIX_BYTES:
-        raise UserError(
-            f"{n:,} faces are too many for average linkage in memory; use --method hdbscan, or cluster the "
-            "comic in parts and match them by --previous"
-        )
+    refuse_too_many(n)
     if not np.isfinite(features).all():
         raise ValueError("a feature is not finite")
     groups = components(n, must_link)
@@ -95,6 +91,15 @@ def average_linkage(
     merges, heights = _nearest_neighbour_chain(distances, sizes)
     order = np.argsort(heights, kind="stable")
     return Tree(groups, merges[order], heights[order])
+
+
+def refuse_too_many(n: int) -> None:
+    """Raise `UserError` for more points than `MATRIX_BYTES` hold the distances of."""
+    if 8 * n * n > MATRIX_BYTES:
+        raise UserError(
+            f"{n:,} faces are too many for average linkage in memory; use --method hdbscan, or cluster the "
+            "comic in parts and match them by --previous"
+        )
 
 
 def components(n: int, pairs: Pairs) -> Labels:

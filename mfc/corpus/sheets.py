@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from mfc.errors import UserError
 
 MAX_BYTES = 256 * 2**20
+_FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+"""How a cell begins that a spreadsheet would compute, or whose mark against that has to be told from it."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,16 @@ class Line:
 
     number: int
     cells: dict[str, str]
+
+
+def formula_safe(text: str) -> str:
+    """A text as the cell of a table that no spreadsheet computes; `read_csv` gives the text back."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _text_of(cell: str) -> str:
+    cell = cell.strip()
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def read_csv(path: Path, columns: Sequence[Sequence[str]]) -> list[Line]:
@@ -63,7 +76,7 @@ def read_csv(path: Path, columns: Sequence[Sequence[str]]) -> list[Line]:
                     f"{path}, line {reader.line_num}: has {len(row)} cells under {len(heading)} columns; "
                     "fill it up, or quote a text that holds the separator"
                 )
-            cells = {name: cell.strip() for name, cell in zip(heading, row, strict=True)}
+            cells = {name: _text_of(cell) for name, cell in zip(heading, row, strict=True)}
             lines.append(Line(reader.line_num, cells))
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend it") from None

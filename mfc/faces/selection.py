@@ -11,10 +11,14 @@ import numpy.typing as npt
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
+from mfc.faces.pairs import Pairs, cannot_links_from_frames
 from mfc.faces.store import FaceStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SAME_FACE = 0.7
+"""Intersection over union; the boxes of two faces that touch share less than a tenth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,24 @@ def select(store: FaceStore, titles: Sequence[str], *, others: bool, min_faces: 
     )
 
 
-def page_and_frame_codes(faces: pd.DataFrame) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """What the constraints of one title need: page numbers (n,) and frame codes (n,), -1 for "no frame"."""
+def page_and_frame_codes(
+    faces: pd.DataFrame, *, once: bool = False
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """What the constraints of one title need: page numbers (n,) and frame codes (n,), -1 for "no frame".
+
+    ``once``: of a face that is boxed twice only the first box is in a frame, or it would be two people.
+    """
     codes, _ = faces["frame_id"].factorize()
+    if once:
+        codes[doubled_boxes(faces)[:, 1]] = -1
     return faces["page_index"].to_numpy(dtype=np.int32), codes.astype(np.int32)
+
+
+def doubled_boxes(faces: pd.DataFrame) -> Pairs:
+    """Pairs (d, 2) of boxes on one page that are of one face: their IoU is at least `SAME_FACE`."""
+    pairs = cannot_links_from_frames(faces["page_index"].to_numpy())
+    a, b = (faces[["xmin", "ymin", "xmax", "ymax"]].to_numpy(dtype=np.int64)[side] for side in pairs.T)
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b))
+    return pairs[(shared > 0) & (shared >= SAME_FACE * (area_a + area_b - shared))]

@@ -4,146 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mfc.adapt.adaptation import find_constraints, plan_adaptation
-from mfc.cast.decisions import Label, Sheet, decisions, hard_pairs, number_clusters, read_sheet
-from mfc.cast.exports import ClusteredFace, as_coco, as_csv, as_manga109, cluster_name
+from mfc.cast.agglomeration import NO_HINTS, Held, Hints, agglomerate, hints_of, hold
+from mfc.cast.changes import tell_changes
+from mfc.cast.exports import as_coco, as_manga109, picture_names, with_page_sizes
+from mfc.cast.gallery import gallery
+from mfc.cast.job import Job
+from mfc.cast.numbering import number_clusters
+from mfc.cast.result import COCO, GALLERY, RECORD, TABLE, XML, publish
+from mfc.cast.table import as_csv, tabulate
 from mfc.clusters.counting import density_clusters, silhouette_clusters
-from mfc.clusters.linkage import average_linkage, components
-from mfc.config import Cluster, Finetune, Preprocess, parse_auto
-from mfc.corpus.comics import Comic, read_comic
+from mfc.clusters.linkage import refuse_too_many
+from mfc.config import Finetune, Preprocess
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
 from mfc.encoders.training import fit
-from mfc.errors import UserError
 from mfc.faces.build import cut_books
-from mfc.faces.pairs import NO_PAIRS, cannot_links_from_frames
-from mfc.faces.selection import Selection, page_and_frame_codes, select
+from mfc.faces.selection import select
 from mfc.faces.store import FaceStore, open_store
 from mfc.files import file_digest, value_digest
-from mfc.log import Log, progress
+from mfc.log import Log
 from mfc.processes import available_cores, workers
-from mfc.report.galleries import (
-    GalleryCluster,
-    GalleryFace,
-    data_uri,
-    gallery_index,
-    gallery_page,
-    gallery_section,
-)
-
-TABLE, GALLERY, COCO, XML, RECORD = (
-    "clusters.csv",
-    "gallery.html",
-    "coco.json",
-    "manga109.xml",
-    "cluster.json",
-)
-"""The files of a result; the record is written last."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A call whose arguments and inputs have been read and found good; nothing is written yet."""
-
-    config: Cluster
-    comic: Comic
-    n_clusters: int | None
-    threshold: float | None
-    sheet: Sheet | None
-    labels: Mapping[str, Label]
-    out: Path
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether the number of clusters is to be told by a cut that nobody gave."""
-        guess = self.n_clusters is None and self.threshold is None
-        return guess and self.config.method == "agglomerative"
-
-
-def open_job(config: Cluster, default_out: Callable[[str], Path], overwrite: bool) -> Job:
-    """Read and check everything that a person may have got wrong, before anything takes time.
-
-    Args:
-        default_out: name of the comic → where its result goes when ``config.out`` is empty.
-
-    Raises:
-        UserError: naming the option, file, line, column or id.
-    """
-    n_clusters = parse_auto("n_clusters", config.n_clusters, int, 1)
-    threshold = parse_auto("threshold", config.threshold, float, 0)
-    if not config.input:
-        raise UserError("cluster: give the comic's folder by --input (see `mfc cluster --help`)")
-    if config.method == "hdbscan" and n_clusters is not None:
-        raise UserError("method hdbscan finds the number of clusters itself; leave --n_clusters out")
-    if config.corrections and config.method != "agglomerative":
-        raise UserError(
-            f"corrections hold with --method agglomerative only, not with {config.method}; leave --method out"
-        )
-    if config.corrections and config.previous:
-        raise UserError("corrections are a previous result too; leave --previous out")
-    comic = read_comic(
-        Path(config.input),
-        title=config.title,
-        boxes=config.boxes,
-        frames=config.frames,
-        annotations=config.annotations,
-    )
-    face_ids = {face.face_id for page in comic.book.pages for face in page.faces}
-    given = config.corrections or config.previous
-    sheet = read_sheet(Path(given)) if given else None
-    if sheet and config.corrections:
-        _all_known(sheet, face_ids)
-    # What was decided in earlier rounds holds with --previous too, where the method can hold to it.
-    labels = decisions(sheet) if sheet and config.method == "agglomerative" else {}
-    labels = {face_id: label for face_id, label in labels.items() if face_id in face_ids}
-    people = len(set(labels.values()))
-    if n_clusters is not None and n_clusters < people:
-        raise UserError(
-            f"n_clusters {n_clusters} is less than the {people} people that {given} tells apart; give at "
-            f"least {people}"
-        )
-    out = Path(config.out) if config.out else default_out(comic.book.title)
-    _may_write(out, given, overwrite)
-    return Job(config, comic, n_clusters, threshold, sheet, labels, out)
-
-
-def _all_known(sheet: Sheet, face_ids: set[str]) -> None:
-    for row in sheet.rows:
-        if row.face_id not in face_ids:
-            raise UserError(
-                f"{sheet.path}, line {row.line}: face {row.face_id} is not in the comic; give the comic that "
-                "the table was made from, and let the spreadsheet read the column face_id as text"
-            )
-
-
-def _may_write(out: Path, given: str, overwrite: bool) -> None:
-    """Refuse to write over what is not ours, and over a person's work that was not handed in."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
-    there = [name for name in (TABLE, GALLERY, COCO, XML) if (out / name).exists()]
-    if there and not (out / RECORD).is_file():
-        raise UserError(f"--out {out} holds a {there[0]} that is not from `mfc cluster`; give another folder")
-    table = out / TABLE
-    if overwrite or not table.is_file() or (given and Path(given).resolve() == table.resolve()):
-        return
-    if not given and read_sheet(table).touched:
-        raise UserError(
-            f"{table} holds names or moves by hand: keep them by --corrections {table}, write elsewhere by "
-            "--out, or drop them by --overwrite true"
-        )
-
-
-def run(
+def cluster_comic(
     job: Job,
     cutting: Preprocess,
     adaptation: Finetune,
@@ -161,48 +51,61 @@ def run(
         threshold: the calibrated cut; asked only if the job needs it.
         work: parent of folders for cut faces and adapted encoders, each named after all it depends on.
     """
-    config, comic = job.config, job.comic
+    config, comic, title = job.config, job.comic, job.comic.book.title
+    for note in job.notes:
+        log.say(f"cluster: {note}")
     compute = pick_compute(config.device, config.precision)
     encoder = load_encoder(model, compute.device)
     cut = job.threshold
-    if job.needs_calibration:
+    if job.needs_calibration and not config.corrections:
         cut = threshold(encoder, compute)
     store = _store(job, cutting, work, log)
-    title = comic.book.title
     selection = select(store, [title], others=True)
     face_ids = selection.faces["face_id"].astype(str).tolist()
+    if config.method == "agglomerative" and not config.corrections:
+        refuse_too_many(len(face_ids))
+    hints = hints_of(selection.faces) if comic.pages_known else NO_HINTS
     _tell_left_out(store, log)
+    _tell_doubled(hints, face_ids, log)
 
-    features = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
-    must, cannot = _pairs(job, selection, face_ids)
+    def features_of(encoder: Encoder) -> np.ndarray:
+        return embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
+
+    features = last = features_of(encoder)
     adapted = None
-    if _adaptable(job, selection, log):
-        folders = [work / "adapted"]
-        adapted = adapt_to(title, adaptation, store, model, config.seed, folders, compute, log)
-    last = features
-    if adapted is not None:
-        last = embed(adapted, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
+    if _adaptable(job, hints, log):
+        adapted = adapt_to(title, adaptation, store, model, config.seed, [work / "adapted"], compute, log)
+        last = features_of(adapted)
+    held = Held({})
     if config.method == "hdbscan":
         clusters = density_clusters(last)
     elif config.method == "silhouette":
         clusters = silhouette_clusters(last, config.seed, job.n_clusters)
     else:
-        clusters = _agglomerate(job, cut, features, last, must, cannot, log)
-    numbers, names = number_clusters(clusters, face_ids, job.sheet, job.labels)
-    faces = _faces(selection, face_ids, numbers, names, last, job.labels)
+        if job.sheet:
+            every = bool(config.corrections)
+            held = hold(job.sheet, job.labels, face_ids, last, hints, everywhere=every)
+        if job.needs_calibration and cut is None and len(held.people) < len(face_ids):
+            cut = threshold(encoder, compute)  # for the faces that the table does not have
+        clusters = agglomerate(face_ids, held.people, features, last, hints, job.n_clusters, cut, log)
+    numbers, names = number_clusters(clusters, face_ids, job.sheet, job.labels, held.people)
+    faces = tabulate(selection.faces, last, numbers, names, job.labels)
 
-    sizes = np.bincount(numbers)
     counts = {
         "faces": len(faces),
-        "clusters": int((sizes > 0).sum()),
-        "singletons": int((sizes == 1).sum()),
+        "clusters": len(np.unique(numbers)),
+        "singletons": sum(face.singleton for face in faces),
         "decided": sum(face.decided for face in faces),
     }
     log.say(
         f"cluster {title}: {counts['faces']:,} faces in {counts['clusters']} clusters, "
         f"{counts['singletons']} of them a single face"
     )
+    for sentence in tell_changes(job.sheet, faces, held) if job.sheet else ():
+        log.say(f"cluster: {sentence}")
     record = {
+        "input": str(Path(config.input).resolve()),
+        "title": title,
         "comic": comic.fingerprint(),
         "encoder": file_digest(model / WEIGHTS_NAME),
         "adapted": adapted is not None,
@@ -211,14 +114,15 @@ def run(
         "parameters": dataclasses.asdict(config),
         "finetune": dataclasses.asdict(adaptation) if adapted is not None else None,
     }
+    book = with_page_sizes(comic)
     files = {
         TABLE: as_csv(faces, comic.names),
-        COCO: as_coco(faces, comic.book, comic.names),
-        XML: as_manga109(faces, comic.book),
-        GALLERY: gallery(job, faces, store.crops, selection.rows, counts),
+        COCO: as_coco(faces, book, picture_names(comic)),
+        XML: as_manga109(faces, book),
+        GALLERY: gallery(comic, faces, store.crops, selection.rows, counts),
         RECORD: json.dumps(record, ensure_ascii=False, indent=1) + "\n",
     }
-    _publish(files, job.out)
+    publish(files, job.out)
     log.metrics({f"cluster/{name}": float(count) for name, count in counts.items()})
     for name in (TABLE, COCO, XML, RECORD):
         log.text(name, files[name])
@@ -267,21 +171,19 @@ def _tell_left_out(store: FaceStore, log: Log) -> None:
         log.say(f"cluster: {int(dropped.sum()):,} faces are left out ({why})")
 
 
-def _pairs(job: Job, selection: Selection, face_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Must-links and cannot-links: the person's, and one frame's where the person did not say otherwise."""
-    must, cannot = hard_pairs(face_ids, job.labels)
-    _, frames = page_and_frame_codes(selection.faces)
-    apart = cannot_links_from_frames(frames) if job.comic.pages_known else NO_PAIRS
-    groups = components(len(face_ids), must)
-    apart = apart[groups[apart[:, 0]] != groups[apart[:, 1]]]
-    return must, np.concatenate([cannot, apart])
+def _tell_doubled(hints: Hints, face_ids: Sequence[str], log: Log) -> None:
+    if len(hints.doubled):
+        pairs = [f"{face_ids[i]} and {face_ids[j]}" for i, j in hints.doubled[:3].tolist()]
+        log.say(
+            f"cluster: {len(hints.doubled):,} pairs of boxes are each of one face, boxed twice "
+            f"({', '.join(pairs)}{', …' if len(hints.doubled) > len(pairs) else ''}); cut one of each"
+        )
 
 
-def _adaptable(job: Job, selection: Selection, log: Log) -> bool:
+def _adaptable(job: Job, hints: Hints, log: Log) -> bool:
     if not job.config.adapt:
         return False
-    _, frames = page_and_frame_codes(selection.faces)
-    if job.comic.pages_known and len(cannot_links_from_frames(frames)):
+    if len(hints.apart):
         return True
     lacking = "two faces in one frame" if job.comic.pages_known else "pages"
     log.say(
@@ -321,131 +223,3 @@ def adapt_to(
     done = [plan for plan in plans if (plan.folder / "training.json").is_file()]
     plan = [*done, plans[-1]][0]
     return fit(encoder, plan.task, plan.plan, compute, plan.folder, log)
-
-
-def _agglomerate(
-    job: Job,
-    cut: float | None,
-    features: np.ndarray,
-    last: np.ndarray,
-    must: np.ndarray,
-    cannot: np.ndarray,
-    log: Log,
-) -> np.ndarray:
-    """Clusters of the ``last`` features; their number, when not given, from the cut of ``features``."""
-    tree = average_linkage(last, must, cannot)
-    wanted = job.n_clusters
-    if wanted is None and cut is not None:
-        before = tree if last is features else average_linkage(features, must, cannot)
-        wanted = len(np.unique(before.cut(cut)))
-    wanted = wanted or tree.most
-    if job.n_clusters is not None and not tree.fewest <= wanted <= tree.most:
-        log.say(
-            f"cluster: {wanted} clusters are not to be had; faces of one frame and your corrections allow "
-            f"{tree.fewest} to {tree.most}"
-        )
-    return tree.cut_into(wanted)
-
-
-def _faces(
-    selection: Selection,
-    face_ids: Sequence[str],
-    numbers: np.ndarray,
-    names: Mapping[int, str],
-    features: np.ndarray,
-    labels: Mapping[str, Label],
-) -> list[ClusteredFace]:
-    sizes = np.bincount(numbers)
-    centres = np.zeros((len(sizes), features.shape[1]), np.float64)
-    np.add.at(centres, numbers, features)
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
-    distances = np.maximum(1 - (features * centres[numbers]).sum(axis=1), 0)
-    boxes = selection.faces[["xmin", "ymin", "xmax", "ymax"]].to_numpy(dtype=int).tolist()
-    pages = selection.faces["page_index"].tolist()
-    return [
-        ClusteredFace(
-            face_id,
-            int(page),
-            (box[0], box[1], box[2], box[3]),
-            int(number),
-            names.get(int(number), ""),
-            face_id in labels,
-            float(distance),
-            bool(sizes[number] == 1),
-        )
-        for face_id, page, box, number, distance in zip(
-            face_ids, pages, boxes, numbers, distances, strict=True
-        )
-    ]
-
-
-def gallery(
-    job: Job,
-    faces: Sequence[ClusteredFace],
-    crops: np.ndarray,
-    rows: np.ndarray,
-    counts: Mapping[str, int],
-) -> str:
-    """The clusters as a page: larger ones first, faces nearest to the centre first, single faces at the end.
-
-    Args:
-        crops, rows: a face store's crops, and which of them the faces are.
-    """
-    shown: dict[int, list[tuple[float, GalleryFace]]] = {}
-    singles: list[GalleryFace] = []
-    named: dict[int, str] = {}
-    for face, row in progress(list(zip(faces, rows, strict=True)), label="cluster: gallery"):
-        page = job.comic.names[face.page]
-        where = f"page {page}" if job.comic.pages_known else page
-        who = f"{cluster_name(face.cluster, face.name)}: " if face.singleton else ""
-        caption = f"{who}{where}" + (f", {face.face_id}" if job.comic.pages_known else "")
-        picture = GalleryFace(
-            data_uri(crops[row]),
-            f"Face {face.face_id}, {where}",
-            caption + (" ✓" if face.decided else ""),
-        )
-        named[face.cluster] = cluster_name(face.cluster, face.name)
-        if face.singleton and not face.name:
-            singles.append(picture)
-        else:
-            shown.setdefault(face.cluster, []).append((face.distance, picture))
-    order = sorted(shown, key=lambda number: (-len(shown[number]), number))
-    clusters = [
-        GalleryCluster(
-            f"cluster-{number}",
-            named[number],
-            [picture for _, picture in sorted(shown[number], key=lambda item: item[0])],
-            f"number {number}" if named[number] != cluster_name(number, "") else "",
-        )
-        for number in order
-    ]
-    if singles:
-        clusters.append(GalleryCluster("single", "Single faces", singles, "each a cluster of its own"))
-    intro = [
-        f"{counts['faces']:,} faces in {counts['clusters']} clusters; faces alone in theirs: "
-        f"{counts['singletons']}. In each cluster the face nearest to its centre comes first, the most "
-        "doubtful last.",
-        f"To name or move faces, edit the columns `cluster` and `name` of `{TABLE}` beside this page and run "
-        f"`mfc cluster` again with `--corrections`. A ✓ marks what was decided by hand.",
-    ]
-    body = gallery_index(clusters) + gallery_section(clusters)
-    return gallery_page(f"The cast of {job.comic.book.title}", intro, body)
-
-
-def _publish(files: Mapping[str, str], out: Path) -> None:
-    """Write all files beside their places, then move them there; other files in the folder are left alone."""
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=out, prefix=".writing-"))
-    try:
-        for name, text in files.items():
-            (scratch / name).write_text(text, encoding="utf-8")
-        for name in files:
-            (scratch / name).replace(out / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """The record of a result."""
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return record

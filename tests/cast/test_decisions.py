@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfc.cast.decisions import KEPT, Row, Sheet, decisions, hard_pairs, number_clusters, read_sheet
+from mfc.cast.decisions import decisions, hard_pairs
+from mfc.cast.numbering import number_clusters
+from mfc.cast.table import KEPT, Row, Sheet, read_sheet
 from mfc.clusters.linkage import average_linkage
 from mfc.errors import UserError
 

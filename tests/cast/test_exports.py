@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mfc.cast.decisions import read_sheet
-from mfc.cast.exports import ClusteredFace, as_coco, as_csv, as_manga109
+from mfc.cast.exports import as_coco, as_manga109
+from mfc.cast.table import ClusteredFace, as_csv, read_sheet
 from mfc.corpus.manga109 import UNKNOWN, Book, Character, Face, Frame, Page, open_corpus
 
 NAME = 'Aki "the <Fox>" & 狐, 明\u0007'

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mfc.cast.job import open_job
+from mfc.cast.result import read_record
 from mfc.cli import main
 from mfc.config import Cluster, Finetune, Preprocess
 from mfc.corpus.manga109 import assign_frame, open_corpus
 from mfc.encoders.device import Compute
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from mfc.errors import UserError
-from mfc.stages import cluster
+from mfc.stages.cluster import cluster_comic
 from tests.golden.conftest import GOLDEN
 from tests.recorder import Recorder
 
@@ -53,14 +55,14 @@ def go(model: Path, tmp_path: Path) -> Go:
 
     def call(log: Recorder | None = None, overwrite: bool = False, **changes: object) -> Path:
         config = dataclasses.replace(COMIC, **{"adapt": False, "out": str(tmp_path / "out"), **changes})
-        job = cluster.open_job(config, lambda name: tmp_path / name, overwrite)
-        return cluster.run(job, CUTTING, ADAPTATION, model, never, tmp_path / "work", log or Recorder())
+        job = open_job(config, lambda name: tmp_path / name, overwrite)
+        return cluster_comic(job, CUTTING, ADAPTATION, model, never, tmp_path / "work", log or Recorder())
 
     return call
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -177,7 +179,7 @@ def test_the_encoder_is_adapted_when_frames_are_known(go: Go) -> None:
     assert any(
         re.search(r"adapting to 59 faces by \d+ must-links and \d+ cannot-links", x) for x in log.lines
     )
-    assert cluster.describe(out)["adapted"] is True
+    assert read_record(out)["adapted"] is True
     assert [r["distance"] for r in plain.values()] != [r["distance"] for r in adapted.values()]
     assert len({r["cluster"] for r in plain.values()}) == len({r["cluster"] for r in adapted.values()})
 
