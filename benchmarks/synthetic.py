@@ -56,7 +56,8 @@ def difficulty(
     from mfc.encoders.device import pick_compute
     from mfc.encoders.network import EncoderConfig, load_encoder, new_encoder, save_encoder
     from mfc.log import PrintLog
-    from mfc.stages import finetune, preprocess, pretrain, synthesize
+    from mfc.stages import preprocess, pretrain, synthesize
+    from mfc.stages.finetune import finetune_title
 
     log, stages = PrintLog(), load_experiment(experiment)
     evaluation = build(Evaluate, stages.stage("evaluate"), source=experiment)
@@ -89,7 +90,8 @@ def difficulty(
                         scores[key] = _score(store, load_encoder(model), title, evaluation, seed, compute)
                 key = f"{corpus_seed}/{seed}/{title}/adapted"
                 if adapt and key not in scores:
-                    score, _ = finetune.run(tuning, store, trained, title, seed, folder / "finetune", log)
+                    out = folder / "finetune"
+                    score, _ = finetune_title(tuning, store, trained, title, seed, out, log)
                     scores[key] = {name: score.metrics[name] for name in ("accuracy", "nmi")}
                 write_json(path, scores)
             print(table(scores), flush=True)
@@ -116,7 +118,7 @@ def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]
 
 def neighbours_right(score: TitleScore, view: TitleView, page_range: int) -> float:
     """How often the nearest face at most so many pages away (-1: anywhere) is the same person."""
-    from mfc.adapt.constraints import nearest_neighbours
+    from mfc.adapt.mining import nearest_neighbours
 
     faces = view.with_others
     i, j, _ = nearest_neighbours(score.features, faces.faces["page_index"].to_numpy(), page_range=page_range)

@@ -39,7 +39,7 @@ DEVICES = "Where to compute: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1,
 COMPILE = "Compile the network (torch.compile) before training: needs a C++ compiler, and minutes to start."
 PRECISIONS = ("auto", "float32", "bfloat16")
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
-RECIPES = ("paper",)
+RECIPES = ("paper", "custom")
 SPLITS = ("train", "val", "test")
 
 
@@ -169,7 +169,39 @@ class Finetune:
     title_idx: int | None = option(
         None, "One title by its place in the split; empty: all of them.", minimum=0
     )
-    recipe: str = option("paper", "How pairs are found and used.", choices=RECIPES)
+    recipe: str = option(
+        "paper",
+        "How pairs are found and used: paper, as published, or custom, as mining, frame_mates, sampling, "
+        "loss, temperature and rounds say.",
+        choices=RECIPES,
+    )
+    mining: str = option(
+        "nearest",
+        "Must-links: each face with its nearest neighbours, or only where that is mutual.",
+        choices=("nearest", "mutual"),
+    )
+    frame_mates: str = option(
+        "keep",
+        "Faces of one frame as candidates for a must-link: keep them, or exclude them.",
+        choices=("keep", "exclude"),
+    )
+    sampling: str = option(
+        "shuffled", "Which faces share a batch: any, or linked ones.", choices=("shuffled", "linked")
+    )
+    loss: str = option(
+        "contrastive",
+        "What is learnt from pairs.",
+        choices=("contrastive", "supervised_contrastive"),
+    )
+    temperature: float = option(
+        0.1, "Of the supervised contrastive loss: similarities are divided by it.", minimum=0.01
+    )
+    rounds: int = option(
+        1,
+        "How often pairs are mined: each round goes on from the encoder of the one before, with its share of "
+        "the epochs.",
+        minimum=1,
+    )
     tau: float = option(1.4, "Margin of the contrastive loss on features of length 1.", minimum=0, maximum=2)
     page_range: int = option(
         1, "A must-link neighbour is at most this many pages away; -1: anywhere.", minimum=-1

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mfc.adapt.adaptation import find_constraints, plan_adaptation
+from mfc.adapt.adapt import adapt
 from mfc.cast.decisions import Label, Sheet, decisions, hard_pairs, number_clusters, read_sheet
 from mfc.cast.exports import ClusteredFace, as_coco, as_csv, as_manga109, cluster_name
 from mfc.clusters.counting import density_clusters, silhouette_clusters
@@ -23,7 +23,6 @@ from mfc.corpus.comics import Comic, read_comic
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
-from mfc.encoders.training import fit
 from mfc.errors import UserError
 from mfc.faces.build import cut_books
 from mfc.faces.pairs import NO_PAIRS, cannot_links_from_frames
@@ -177,8 +176,8 @@ def run(
     must, cannot = _pairs(job, selection, face_ids)
     adapted = None
     if _adaptable(job, selection, log):
-        folders = [work / "adapted"]
-        adapted = adapt_to(title, adaptation, store, model, config.seed, folders, compute, log)
+        out = work / "adapted"
+        adapted = adapt(adaptation, store, model, title, config.seed, out, compute, log).encoder
     last = features
     if adapted is not None:
         last = embed(adapted, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
@@ -288,39 +287,6 @@ def _adaptable(job: Job, selection: Selection, log: Log) -> bool:
         f"cluster: not adapted to the comic, because no {lacking} are known; the encoder is used as it is"
     )
     return False
-
-
-def adapt_to(
-    title: str,
-    adaptation: Finetune,
-    store: FaceStore,
-    model: Path,
-    seed: int,
-    folders: Sequence[Path],
-    compute: Compute,
-    log: Log,
-) -> Encoder:
-    """The encoder in ``model``, adapted to a title of a store without its labels.
-
-    Args:
-        folders: where a finished adaptation may lie; a new one goes below the last.
-    """
-    encoder = load_encoder(model, compute.device)
-    selection = select(store, [title], others=True)
-    constraints = find_constraints(adaptation, store, encoder, selection, compute)
-    log.say(
-        f"cluster {title}: adapting to {len(selection.rows):,} faces by {len(constraints.must_link):,} "
-        f"must-links and {len(constraints.cannot_link):,} cannot-links, on {compute}"
-    )
-    plans = [
-        plan_adaptation(
-            adaptation, store, model, encoder, title, seed, out, selection, constraints, lambda *_: {}
-        )
-        for out in folders
-    ]
-    done = [plan for plan in plans if (plan.folder / "training.json").is_file()]
-    plan = [*done, plans[-1]][0]
-    return fit(encoder, plan.task, plan.plan, compute, plan.folder, log)
 
 
 def _agglomerate(

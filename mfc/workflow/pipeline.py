@@ -171,7 +171,7 @@ def evaluate(
 
 def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleScore]:
     from mfc import tracking
-    from mfc.stages import finetune as stage
+    from mfc.stages.finetune import finetune_title
 
     config = session.config(Finetune)
     store = _store(session, run, config.store)
@@ -180,7 +180,7 @@ def finetune(session: Session, run: Run, *, nested: bool = False) -> list[TitleS
 
     def one(title: str, seed: int, child: Run) -> TitleScore:
         _log_dataset(child, store, "adaptation", title)
-        score, folder = stage.run(config, store, model, title, seed, session.paths.adapted(title), child)
+        score, folder = finetune_title(config, store, model, title, seed, session.paths.adapted(title), child)
         child.file(folder, "encoder")
         if config.register:
             alias = tracking.alias_for_title(title)
@@ -325,9 +325,9 @@ def _scores_of_version(session: Session, run: Run, version: int) -> pd.DataFrame
 
 
 def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
+    from mfc.adapt.adapt import adapt
     from mfc.encoders.device import pick_compute
     from mfc.encoders.network import load_encoder
-    from mfc.stages import cluster as stage
     from mfc.stages import evaluate_clustering
 
     store = _store(session, run)
@@ -338,8 +338,8 @@ def _evaluate_auto_k(session: Session, run: Run, config: Cluster) -> str:
     adaptation = _adaptation(session, config)
 
     def adapted(title: str) -> Encoder:
-        folders = [session.paths.adapted(title), session.paths.root / "cluster" / ".work" / "adapted"]
-        return stage.adapt_to(title, adaptation, store, model, config.seed, folders, compute, run)
+        out = session.paths.adapted(title)
+        return adapt(adaptation, store, model, title, config.seed, out, compute, run).encoder
 
     how = adapted if config.adapt else None
     markdown = evaluate_clustering.run(
