@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.synthetic import mean_and_interval, neighbours_right
-from mfc.adapt.adaptation import find_constraints, plan_adaptation
+from mfc.adapt.adapt import adapt
 from mfc.adapt.constraints import Constraints
 from mfc.adapt.quality import constraint_quality
 from mfc.clusters.kmeans import kmeans
@@ -29,22 +30,15 @@ from mfc.corpus.synthetic.story import write_story
 from mfc.corpus.synthetic.write import ANNOTATIONS, PAGES_A_TASK, annotation, draw_task, splits_of, titles_of
 from mfc.encoders.device import pick_compute
 from mfc.encoders.network import load_encoder
-from mfc.encoders.training import fit
-from mfc.faces.selection import select
 from mfc.faces.store import FaceStore
 from mfc.files import write_json, write_text
 from mfc.log import Log, PrintLog, progress
-from mfc.stages import preprocess, pretrain, synthesize
+from mfc.stages.preprocess import preprocess
+from mfc.stages.pretrain import pretrain
+from mfc.stages.synthesize import synthesize
 
-Change = Callable[[Constraints, np.ndarray], Constraints]
-"""(constraints, labels (n,)) → other constraints."""
 MEASURES = ("accuracy", "nmi", "frequent accuracy", "frequent nmi", "window", "anywhere", "must-links right")
 """Of a score: as the protocol has it; of characters with ten faces alone, K of them; nearest neighbours."""
-
-
-def as_found(constraints: Constraints, labels: np.ndarray) -> Constraints:
-    del labels
-    return constraints
 
 
 def true_pairs(constraints: Constraints, labels: np.ndarray) -> Constraints:
@@ -62,16 +56,17 @@ class Variant:
     name: str
     times: int
     """How many times the demo's epochs."""
-    change: Change
+    true_only: bool = False
+    """Without the pairs that are wrong."""
     long: bool = True
     """Whether it is worth its time on long titles too."""
 
 
 VARIANTS = (
-    Variant("as in the demo", 1, as_found),
-    Variant("true pairs only", 1, true_pairs),
-    Variant("four times the epochs", 4, as_found),
-    Variant("four times the epochs, true pairs only", 4, true_pairs, long=False),
+    Variant("as in the demo", 1),
+    Variant("true pairs only", 1, true_only=True),
+    Variant("four times the epochs", 4),
+    Variant("four times the epochs, true pairs only", 4, true_only=True, long=False),
 )
 
 
@@ -115,30 +110,27 @@ def study(
     scores: dict[str, dict[str, float]],
     key: str,
     out: Path,
-    adapt: bool,
+    with_adaptation: bool,
     log: Log,
 ) -> None:
     """Score ``title`` before adaptation and, if so asked, after each variant of it, into ``scores``."""
     compute = pick_compute(config.device, config.precision)
-    view, selection = TitleView.of(store, title), select(store, [title], others=True)
+    view = TitleView.of(store, title)
+    labels = view.with_others.labels
     n_init, batch_size = evaluation.n_init, evaluation.batch_size
     if f"{key}/before" not in scores:
         encoder = load_encoder(model, compute.device)
         score = score_title(encoder, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
         scores[f"{key}/before"] = measure(score, view, n_init)
-    for variant in VARIANTS if adapt else ():
+    for variant in VARIANTS if with_adaptation else ():
         if f"{key}/{variant.name}" in scores or (key.startswith("long/") and not variant.long):
             continue
-        encoder = load_encoder(model, compute.device)
-        found = find_constraints(config, store, encoder, selection, compute)
-        pairs = variant.change(found, selection.labels)
         longer = dataclasses.replace(config, epochs=config.epochs * variant.times)
-        job = plan_adaptation(
-            longer, store, model, encoder, title, 0, out / variant.name, selection, pairs, lambda *_: {}
-        )
-        adapted = fit(encoder, job.task, job.plan, compute, job.folder, log)
-        score = score_title(adapted, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
-        quality = dict(constraint_quality(pairs.must_link, pairs.cannot_link, selection.labels))
+        change = partial(true_pairs, labels=labels) if variant.true_only else None
+        adapted = adapt(longer, store, model, title, 0, out, compute, log, change=change)
+        encoder, pairs = adapted.encoder, adapted.last.constraints
+        score = score_title(encoder, view, n_init=n_init, seed=0, batch_size=batch_size, compute=compute)
+        quality = dict(constraint_quality(pairs.must_link, pairs.cannot_link, labels))
         right = {"must-links right": quality.get("must_link_precision", np.nan)}
         scores[f"{key}/{variant.name}"] = measure(score, view, n_init) | right
 
@@ -193,12 +185,12 @@ def main() -> None:
     scores: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
     for seed in range(options.corpus_seeds):
         folder = options.work / f"corpus-{seed}"
-        root = synthesize.run(Synthesize(seed=seed), folder / "corpus", log)
+        root = synthesize(Synthesize(seed=seed), folder / "corpus", log)
         cutting = built(Preprocess, "preprocess")
-        store = preprocess.run(cutting, root, folder / "faces", log)
-        model = pretrain.run(built(Pretrain, "pretrain", eval_every=0), store, folder / "pretrain", log)
+        store = preprocess(cutting, root, folder / "faces", log)
+        model = pretrain(built(Pretrain, "pretrain", eval_every=0), store, folder / "pretrain", log)
         drawn = draw_long(folder / "long", seed, options.long)
-        long = preprocess.run(cutting, drawn, folder / "long-faces", log)
+        long = preprocess(cutting, drawn, folder / "long-faces", log)
         for kind, source in (("demo", store), ("long", long)):
             for title in source.titles("val"):
                 key = f"{kind}/{seed}-{title}"

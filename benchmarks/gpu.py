@@ -37,8 +37,8 @@ from benchmarks.training import (
     normalised,
     seconds_of_fit,
 )
-from mfc.adapt.constraints import build_constraints
 from mfc.adapt.losses import contrastive_loss
+from mfc.adapt.mining import Mining, mine
 from mfc.clusters.kmeans import kmeans
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
@@ -144,7 +144,7 @@ def checks(crops: npt.NDArray[np.uint8], compute: Compute, scale: Scale) -> Iter
     )
     pages = np.arange(scale.title, dtype=np.int32) // 12
     links, links_there = (
-        build_constraints(x, pages, pages * 8 + names.astype(np.int32) % 8) for x in (drawn, moved)
+        mine(x, pages, pages * 8 + names.astype(np.int32) % 8, Mining()) for x in (drawn, moved)
     )
     pairs = [
         {(kind, *pair) for kind in ("must_link", "cannot_link") for pair in getattr(found, kind).tolist()}

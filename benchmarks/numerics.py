@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import dense_constraints, scikit_learn_kmeans
 from benchmarks.harness import Measured, in_turns, markdown, timed
-from mfc.adapt.constraints import build_constraints
+from mfc.adapt.mining import Mining, mine
 from mfc.clusters.kmeans import kmeans
 from mfc.clusters.metrics import cluster_accuracy
 
@@ -41,12 +41,12 @@ def run(quick: bool = False, whole: bool = False) -> Iterator[Measured]:
 def constraints(n: int) -> Measured:
     """Frames, neighbours within a page and propagation, from the features of one title, against loops."""
     title = drawn_title(n, DIM)
-    found = build_constraints(*title)
+    found = mine(*title, Mining())
     matrix = np.full((n, n), -10, np.int8)
     for pairs, value in ((found.must_link, 1), (found.cannot_link, 0)):
         matrix[pairs[:, 0], pairs[:, 1]] = matrix[pairs[:, 1], pairs[:, 0]] = value
     note = "same pairs" if (matrix == dense_constraints(*title)).all() else "PAIRS DIFFER"
-    ours, baseline = partial(build_constraints, *title), partial(dense_constraints, *title)
+    ours, baseline = partial(mine, *title, Mining()), partial(dense_constraints, *title)
     seconds = in_turns(baseline, ours, repeats=3)
     return Measured("constraints", n, "faces", "loops over a matrix", *seconds, GOALS.get(n, ""), note)
 
@@ -55,7 +55,7 @@ def constraints_alone(n: int) -> Measured:
     """The same at sizes where loops take minutes to days."""
     # Wide features of ever more faces would measure the memory of this machine.
     dim = DIM if n <= 20_000 else DIM // 16
-    work = partial(build_constraints, *drawn_title(n, dim))
+    work = partial(mine, *drawn_title(n, dim), Mining())
     work()
     seconds = tuple(timed(work)[0] for _ in range(5))
     name = "constraints" if dim == DIM else f"constraints, {dim} numbers a face"

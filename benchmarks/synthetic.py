@@ -56,7 +56,10 @@ def difficulty(
     from mfc.encoders.device import pick_compute
     from mfc.encoders.network import EncoderConfig, load_encoder, new_encoder, save_encoder
     from mfc.log import PrintLog
-    from mfc.stages import finetune, preprocess, pretrain, synthesize
+    from mfc.stages.finetune import finetune_title
+    from mfc.stages.preprocess import preprocess
+    from mfc.stages.pretrain import pretrain
+    from mfc.stages.synthesize import synthesize
 
     log, stages = PrintLog(), load_experiment(experiment)
     evaluation = build(Evaluate, stages.stage("evaluate"), source=experiment)
@@ -70,13 +73,13 @@ def difficulty(
     compute = pick_compute(evaluation.device, evaluation.precision)
     for corpus_seed in corpus_seeds:
         folder = work / f"corpus-{corpus_seed}"
-        root = synthesize.run(Synthesize(seed=corpus_seed), folder / "corpus", log)
+        root = synthesize(Synthesize(seed=corpus_seed), folder / "corpus", log)
         cutting = build(Preprocess, stages.stage("preprocess"), source=experiment)
-        store = preprocess.run(cutting, root, folder / "faces", log)
+        store = preprocess(cutting, root, folder / "faces", log)
         for seed in range(training_seeds):
             values = {**stages.stage("pretrain"), "seed": seed, "eval_every": 0}
             training = build(Pretrain, values, source=experiment)
-            trained = pretrain.run(training, store, folder / "pretrain", log)
+            trained = pretrain(training, store, folder / "pretrain", log)
             blank = folder / f"random-{seed}"
             config = EncoderConfig(
                 training.backbone, load_encoder(trained).config.classes, training.image_size
@@ -89,7 +92,8 @@ def difficulty(
                         scores[key] = _score(store, load_encoder(model), title, evaluation, seed, compute)
                 key = f"{corpus_seed}/{seed}/{title}/adapted"
                 if adapt and key not in scores:
-                    score, _ = finetune.run(tuning, store, trained, title, seed, folder / "finetune", log)
+                    out = folder / "finetune"
+                    score, _ = finetune_title(tuning, store, trained, title, seed, out, log)
                     scores[key] = {name: score.metrics[name] for name in ("accuracy", "nmi")}
                 write_json(path, scores)
             print(table(scores), flush=True)
@@ -116,7 +120,7 @@ def _score(store, encoder, title, evaluation, seed, compute) -> dict[str, float]
 
 def neighbours_right(score: TitleScore, view: TitleView, page_range: int) -> float:
     """How often the nearest face at most so many pages away (-1: anywhere) is the same person."""
-    from mfc.adapt.constraints import nearest_neighbours
+    from mfc.adapt.mining import nearest_neighbours
 
     faces = view.with_others
     i, j, _ = nearest_neighbours(score.features, faces.faces["page_index"].to_numpy(), page_range=page_range)

@@ -42,7 +42,6 @@ PLAN = Plan(
     gamma=2.0,
     seed=0,
     eval_every=0,
-    checkpoint_every=1000,
 )
 FIRST_STEP = """
 import os, sys
@@ -303,11 +302,9 @@ def write_demo_title(folder: Path) -> None:
 
 def share_of_validation(epochs: int) -> Measured:
     """Adaptation to a title as the demo does it: the part of the time that goes into the curves."""
-    from mfc.adapt.adaptation import find_constraints, plan_adaptation
+    from mfc.adapt.adapt import Round, adapt
     from mfc.clusters.protocol import TitleView, score_title
     from mfc.config import Finetune
-    from mfc.encoders.network import load_encoder
-    from mfc.faces.selection import select
     from mfc.faces.store import open_store
     from mfc.stages.finetune import QUICK_RESTARTS
 
@@ -317,13 +314,11 @@ def share_of_validation(epochs: int) -> Measured:
         folder = Path(name)
         write_demo_title(folder)
         store, model = open_store(folder / "store"), folder / "model"
-        encoder, selection = load_encoder(model), select(store, ["Demo"], others=True)
         view = TitleView.of(store, "Demo")
-        links = find_constraints(config, store, encoder, selection, compute)
 
-        def validate(encoder: Encoder, step: int) -> Mapping[str, float]:
+        def watch(encoder: Encoder, step: int, now: Round) -> Mapping[str, float]:
             nonlocal seconds
-            del step
+            del step, now
             taken, score = timed(
                 lambda: score_title(
                     encoder,
@@ -337,10 +332,8 @@ def share_of_validation(epochs: int) -> Measured:
             seconds += taken
             return {"accuracy": score.metrics["accuracy"]}
 
-        job = plan_adaptation(
-            config, store, model, encoder, "Demo", 0, folder / "out", selection, links, validate
-        )
-        whole, _ = timed(lambda: fit(encoder, job.task, job.plan, compute, job.folder, Silent()))
+        out, log = folder / "out", Silent()
+        whole, _ = timed(lambda: adapt(config, store, model, "Demo", 0, out, compute, log, watch=watch))
     note = f"{100 * seconds / whole:.0f} % of {epochs} epochs with 3 validations go into them"
     return Measured(
         "adaptation's validations", DEMO_TITLE[0], "faces", "all of it", (whole,), (seconds,), "", note

@@ -91,7 +91,7 @@ def parse_pair(name: str, text: str) -> tuple[str, str]:
 LARGEST_SEED = 2**32 - 1
 MAX_EXPERIMENT_BYTES = 1 << 20
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
-RECIPES = ("paper",)
+RECIPES = ("paper", "custom")
 SPLITS = ("train", "val", "test")
 DEFAULT_ANNOTATIONS = "annotations.v2018.05.31"
 
@@ -360,7 +360,52 @@ class Finetune:
     model: str = _model()
     split: str = _split()
     title_idx: int | None = _title_idx()
-    recipe: str = option("paper", "How pairs are found and used.", choices=RECIPES, affects=ENCODER)
+    recipe: str = option(
+        "paper",
+        "How pairs are found and used: paper, as published, or custom, as mining, frame_mates, sampling, "
+        "loss, temperature and rounds say.",
+        choices=RECIPES,
+        affects=ENCODER,
+    )
+    mining: str = option(
+        "nearest",
+        "Must-links: each face with its nearest neighbours, or only where that is mutual.",
+        choices=("nearest", "mutual"),
+        affects=ENCODER,
+    )
+    frame_mates: str = option(
+        "keep",
+        "Faces of one frame as candidates for a must-link: keep them, or exclude them.",
+        choices=("keep", "exclude"),
+        affects=ENCODER,
+    )
+    sampling: str = option(
+        "shuffled",
+        "Which faces share a batch: any, or linked ones.",
+        choices=("shuffled", "linked"),
+        affects=ENCODER,
+    )
+    loss: str = option(
+        "contrastive",
+        "What is learnt from pairs.",
+        choices=("contrastive", "supervised_contrastive"),
+        affects=ENCODER,
+    )
+    temperature: float = option(
+        0.1,
+        "Of the supervised contrastive loss: similarities are divided by it.",
+        minimum=0.01,
+        maximum=100,
+        affects=ENCODER,
+    )
+    rounds: int = option(
+        1,
+        "How often pairs are mined: each round goes on from the encoder of the one before, with its share of "
+        "the epochs.",
+        minimum=1,
+        maximum=1000,
+        affects=ENCODER,
+    )
     tau: float = option(
         1.4, "Margin of the contrastive loss on features of length 1.", minimum=0, maximum=2, affects=ENCODER
     )

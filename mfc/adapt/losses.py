@@ -1,9 +1,52 @@
-"""Losses on pairs of embeddings. A pair is two indices and a truth value; where it comes from is not told."""
+"""Losses on pairs of embeddings. All take pairs in the form of pytorch-metric-learning's losses.
+
+``(a1, p, a2, n)``: (pairs,) int64 positions in the batch; ``a1[k], p[k]`` are one person, ``a2[k], n[k]`` are
+two. Each pair comes once, so a loss that looks at pairs from one of the two takes both ways itself. Where the
+pairs come from is not told.
+"""
 
 from __future__ import annotations
 
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+Indices = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is learnt from pairs; the defaults are the paper's."""
+
+    loss: str = "contrastive"
+    """Which of `LOSSES`."""
+    tau: float = 1.4
+    """contrastive: the margin; on vectors of length 1 distances end at 2."""
+    temperature: float = 0.1
+    """supervised_contrastive: what similarities are divided by."""
+
+
+def contrastive(embeddings: Tensor, indices: Indices, settings: Loss) -> Tensor:
+    """`contrastive_loss` of the pairs of one batch.
+
+    Args:
+        embeddings: (b, d) floating point.
+        indices: (a1, p, a2, n), see above.
+
+    Returns:
+        A scalar. Without pairs it is 0 and still backpropagates: a training step needs no special case.
+    """
+    a1, p, a2, n = indices
+    i, j = torch.cat([a1, a2]), torch.cat([p, n])
+    if len(i) == 0:
+        return embeddings.sum() * 0
+    # Both kinds mixed, row by row of the batch: the order in which the reference sums.
+    order = (i * len(embeddings) + j).argsort()
+    same = (torch.arange(len(i), device=i.device) < len(a1))[order]
+    return contrastive_loss(embeddings[i[order]], embeddings[j[order]], same, settings.tau)
 
 
 def contrastive_loss(x0: Tensor, x1: Tensor, same: Tensor, tau: float = 1.4) -> Tensor:
@@ -36,18 +79,34 @@ def contrastive_loss(x0: Tensor, x1: Tensor, same: Tensor, tau: float = 1.4) -> 
     return torch.where(same.bool(), squared, apart).mean() / 2
 
 
-def pair_contrastive_loss(embeddings: Tensor, i: Tensor, j: Tensor, same: Tensor, tau: float = 1.4) -> Tensor:
-    """`contrastive_loss` of the pairs ``(i, j)`` of one batch.
+def supervised_contrastive(embeddings: Tensor, indices: Indices, settings: Loss) -> Tensor:
+    """Each face tells those of its person from those of others; mean over the faces that have a positive.
 
-    Args:
-        embeddings: (b, d) floating point.
-        i, j: (pairs,) int64 positions in the batch.
-        same: (pairs,) bool or 0/1 integers.
-        tau: margin.
+    With s the dot product over the temperature, P the positives of face i and A all that is known of it:
+    ``- mean over p in P of log(exp s(i, p) / sum over a in A of exp s(i, a))`` (Khosla et al., "Supervised
+    contrastive learning", NeurIPS 2020, eq. 2, where A is the whole batch: here the rest of it is unknown).
 
-    Returns:
-        A scalar. Without pairs it is 0 and still backpropagates: a training step needs no special case.
+    Args, Returns: see `contrastive`; cannot-links of faces without a must-link in the batch count for
+        nothing.
     """
-    if len(i) == 0:
+    a1, p, a2, n = indices
+    if len(a1) == 0:
         return embeddings.sum() * 0
-    return contrastive_loss(embeddings[i], embeddings[j], same, tau)
+    size = (len(embeddings), len(embeddings))
+    positive = torch.zeros(size, dtype=torch.bool, device=embeddings.device)
+    positive[a1, p] = positive[p, a1] = True
+    known = positive.clone()
+    known[a2, n] = known[n, a2] = True
+    anchors = positive.any(dim=1)
+    positive, known = positive[anchors], known[anchors]
+    with torch.autocast(embeddings.device.type, enabled=False):  # which would round the products
+        x = embeddings.float() if embeddings.element_size() < 4 else embeddings
+        similarity = x[anchors] @ x.T / settings.temperature
+    unlike = similarity.masked_fill(~known, -torch.inf).logsumexp(dim=1, keepdim=True) - similarity
+    return (unlike.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).mean()
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Indices, Loss], Tensor]] = types.MappingProxyType(
+    {"contrastive": contrastive, "supervised_contrastive": supervised_contrastive}
+)
+"""(embeddings (b, d), (a1, p, a2, n), settings) → scalar."""

@@ -87,7 +87,9 @@ class Task:
     """(encoder, training step) → values of the curves at that step."""
     label: str
     fingerprint: str
-    """Changes with anything else that the result depends on: data, start weights, constraints."""
+    """Changes with anything else that the result depends on: data, start weights, constraints, order."""
+    order: Callable[[torch.Generator], np.ndarray] | None = None
+    """Generator of an epoch → (n,) int64 positions, each once: the order of its faces. None: any."""
 
 
 def task_key(task: Task, plan: Plan, encoder: Encoder, compute: Compute) -> str:
@@ -191,7 +193,9 @@ def training_batches(
     """One epoch: (positions (b,) int64, images (b, 3, s, s) float32 normalised) in a seeded random order."""
     config = encoder.config
     generator = torch.Generator().manual_seed(_epoch_seed(plan.seed, epoch))
-    order = torch.randperm(len(task.rows), generator=generator).numpy()
+    order = (
+        task.order(generator) if task.order else torch.randperm(len(task.rows), generator=generator).numpy()
+    )
     for places, crops in batches(
         task.crops, task.rows[order], batch_size=plan.batch_size, device=compute.device
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mfc.adapt.adaptation import find_constraints, plan_adaptation
+from mfc.adapt.adapt import adapt
 from mfc.cast.agglomeration import NO_HINTS, Held, Hints, agglomerate, hints_of, hold
 from mfc.cast.changes import tell_changes
 from mfc.cast.exports import as_coco, as_manga109, picture_names, with_page_sizes
@@ -20,17 +20,17 @@ from mfc.cast.result import COCO, GALLERY, RECORD, TABLE, XML, publish
 from mfc.cast.table import as_csv, tabulate
 from mfc.clusters.counting import density_clusters, silhouette_clusters
 from mfc.clusters.linkage import refuse_too_many
-from mfc.config import Finetune, Preprocess
+from mfc.config import STORE, Finetune, Preprocess, affecting
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
-from mfc.encoders.training import fit
-from mfc.faces.build import cut_books
+from mfc.faces.build import cut_books, stop_if_strict
 from mfc.faces.selection import select
-from mfc.faces.store import FaceStore, open_store
+from mfc.faces.store import STORE_FILE, FaceStore, open_store
 from mfc.files import file_digest, value_digest
 from mfc.log import Log
 from mfc.processes import available_cores, workers
+from mfc.workspace import Workspace
 
 
 def cluster_comic(
@@ -39,7 +39,7 @@ def cluster_comic(
     adaptation: Finetune,
     model: Path,
     threshold: Callable[[Encoder, Compute], float],
-    work: Path,
+    workspace: Workspace,
     log: Log,
 ) -> Path:
     """Cluster the comic of a job; returns the folder of the result.
@@ -49,7 +49,7 @@ def cluster_comic(
         adaptation: how the encoder is adapted.
         model: folder of the encoder.
         threshold: the calibrated cut; asked only if the job needs it.
-        work: parent of folders for cut faces and adapted encoders, each named after all it depends on.
+        workspace: where cut faces and adapted encoders go, each to a folder named after all it depends on.
     """
     config, comic, title = job.config, job.comic, job.comic.book.title
     for note in job.notes:
@@ -59,7 +59,7 @@ def cluster_comic(
     cut = job.threshold
     if job.needs_calibration and not config.corrections:
         cut = threshold(encoder, compute)
-    store = _store(job, cutting, work, log)
+    store = _store(job, cutting, workspace, log)
     selection = select(store, [title], others=True)
     face_ids = selection.faces["face_id"].astype(str).tolist()
     if config.method == "agglomerative" and not config.corrections:
@@ -74,7 +74,8 @@ def cluster_comic(
     features = last = features_of(encoder)
     adapted = None
     if _adaptable(job, hints, log):
-        adapted = adapt_to(title, adaptation, store, model, config.seed, [work / "adapted"], compute, log)
+        place = workspace.adapted_to_comics
+        adapted = adapt(adaptation, store, model, title, config.seed, place, compute, log).encoder
         last = features_of(adapted)
     held = Held({})
     if config.method == "hdbscan":
@@ -131,7 +132,7 @@ def cluster_comic(
     return job.out
 
 
-def _store(job: Job, cutting: Preprocess, work: Path, log: Log) -> FaceStore:
+def _store(job: Job, cutting: Preprocess, workspace: Workspace, log: Log) -> FaceStore:
     """The faces of the comic, cut now or in an earlier call."""
     config, comic = job.config, job.comic
     smallest = cutting.min_side if config.min_side is None else config.min_side
@@ -145,12 +146,14 @@ def _store(job: Job, cutting: Preprocess, work: Path, log: Log) -> FaceStore:
     title = comic.book.title
     meta = {
         "corpus": comic.fingerprint(),
-        "parameters": {name: getattr(cutting, name) for name in ("size", "color", "min_side", "strict")},
+        "parameters": {**affecting(cutting, STORE), "expand": comic.pages_known},
         "splits": {"train": [], "val": [], "test": [title]},
     }
-    path = work / "faces" / value_digest(meta)
-    if (path / "store.json").is_file():
-        return open_store(path)
+    path = workspace.cut_comics / value_digest(meta)
+    if (path / STORE_FILE).is_file():
+        store = open_store(path)
+        stop_if_strict(store.meta["problems"], cutting)
+        return store
     with workers(cutting.jobs or available_cores()) as executor:
         return cut_books(
             cutting,
@@ -190,36 +193,3 @@ def _adaptable(job: Job, hints: Hints, log: Log) -> bool:
         f"cluster: not adapted to the comic, because no {lacking} are known; the encoder is used as it is"
     )
     return False
-
-
-def adapt_to(
-    title: str,
-    adaptation: Finetune,
-    store: FaceStore,
-    model: Path,
-    seed: int,
-    folders: Sequence[Path],
-    compute: Compute,
-    log: Log,
-) -> Encoder:
-    """The encoder in ``model``, adapted to a title of a store without its labels.
-
-    Args:
-        folders: where a finished adaptation may lie; a new one goes below the last.
-    """
-    encoder = load_encoder(model, compute.device)
-    selection = select(store, [title], others=True)
-    constraints = find_constraints(adaptation, store, encoder, selection, compute)
-    log.say(
-        f"cluster {title}: adapting to {len(selection.rows):,} faces by {len(constraints.must_link):,} "
-        f"must-links and {len(constraints.cannot_link):,} cannot-links, on {compute}"
-    )
-    plans = [
-        plan_adaptation(
-            adaptation, store, model, encoder, title, seed, out, selection, constraints, lambda *_: {}
-        )
-        for out in folders
-    ]
-    done = [plan for plan in plans if (plan.folder / "training.json").is_file()]
-    plan = [*done, plans[-1]][0]
-    return fit(encoder, plan.task, plan.plan, compute, plan.folder, log)

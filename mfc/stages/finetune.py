@@ -11,18 +11,18 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from mfc.adapt.adaptation import link_faces, plan_adaptation
+from mfc.adapt.adapt import Round, adapt
 from mfc.adapt.constraints import Constraints
+from mfc.adapt.mining import mine
 from mfc.adapt.quality import constraint_quality
+from mfc.adapt.recipe import recipe_of
 from mfc.clusters.kmeans import import_ahead
+from mfc.clusters.metrics import headline_means
 from mfc.clusters.protocol import TitleScore, TitleView, score_title
 from mfc.config import Finetune
 from mfc.encoders.device import pick_compute
-from mfc.encoders.embedding import embed
-from mfc.encoders.network import Encoder, load_encoder
-from mfc.encoders.training import fit
-from mfc.errors import UserError
-from mfc.faces.selection import Selection, select
+from mfc.encoders.network import Encoder
+from mfc.faces.selection import Selection, page_and_frame_codes
 from mfc.faces.store import FaceStore
 from mfc.files import replacing, write_json
 from mfc.log import Log
@@ -34,32 +34,38 @@ WATCHED = "watched"
 """Folder of the pictures of some clusters, one a validation, beside the encoder."""
 
 
-def run(
-    config: Finetune, store: FaceStore, model: Path, title: str, seed: int, out: Path, log: Log
+def finetune_title(
+    config: Finetune,
+    store: FaceStore,
+    model: Path,
+    title: str,
+    seed: int,
+    out: Path,
+    log: Log,
+    anew: bool = False,
 ) -> tuple[TitleScore, Path]:
     """Adapt to ``title``, or load what the same parameters gave before, and score the result.
 
     Args:
         model: folder of the pre-trained encoder.
         out: parent folder; the encoder goes to a subfolder named after all that it depends on.
+        anew: adapt again, whatever is there.
+
+    Returns:
+        The score, and the folder of the adapted encoder.
     """
     compute = pick_compute(config.device, config.precision, config.compile)
-    encoder = load_encoder(model, compute.device)
-    selection = select(store, [title], others=True)
-    if len(selection.rows) < 2:
-        raise UserError(f"{title}: {len(selection.rows)} usable faces are too few to adapt to")
+    mining, view = recipe_of(config).mining, TitleView.of(store, title)
+    faces = view.with_others
     import_ahead()
-    before = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
-    constraints = link_faces(config, before, selection)
-    quality = dict(constraint_quality(constraints.must_link, constraints.cannot_link, selection.labels))
-    log.say(
-        f"finetune {title}: {len(selection.rows)} faces, {len(constraints.must_link)} must-links, "
-        f"{len(constraints.cannot_link)} cannot-links, on {compute}"
-    )
-    log.metrics({f"constraints/{name}": value for name, value in quality.items()}, 0)
-    view = TitleView.of(store, title)
 
-    def validate(encoder: Encoder, step: int) -> dict[str, float]:
+    def watch(encoder: Encoder, step: int, now: Round) -> dict[str, float]:
+        values: dict[str, float] = {}
+        if step == now.start:
+            quality = constraint_quality(now.constraints.must_link, now.constraints.cannot_link, faces.labels)
+            values |= {f"constraints/{name}": value for name, value in quality}
+            if step > 0:
+                return values  # the round before ended here, with a point of the curves
         score = score_title(
             encoder,
             view,
@@ -67,30 +73,30 @@ def run(
             seed=seed,
             batch_size=config.batch_size,
             compute=compute,
-            features=before if step == 0 else None,
+            features=now.features if step == now.start else None,
         )
-        values = {f"curve/{name}": score.metrics[name] for name in ("accuracy", "nmi")}
-        found = link_faces(config, score.features, selection)
-        now = dict(constraint_quality(found.must_link, found.cannot_link, selection.labels))
-        if "must_link_precision" in now:
-            values["curve/must_link_precision"] = now["must_link_precision"]
+        values |= headline_means([score.metrics], "curve")
+        found = mine(score.features, *page_and_frame_codes(faces.faces, once=True), mining)
+        found_quality = dict(constraint_quality(found.must_link, found.cannot_link, faces.labels))
+        if "must_link_precision" in found_quality:
+            values["curve/must_link_precision"] = found_quality["must_link_precision"]
         if config.figures:
-            with replacing(folder / WATCHED / f"{step:08d}.png") as file:
+            with replacing(now.folder / WATCHED / f"{step:08d}.png") as file:
                 watched_clusters(score, view).save(file, format="PNG")
         return values
 
-    job = plan_adaptation(config, store, model, encoder, title, seed, out, selection, constraints, validate)
-    folder = job.folder
-    encoder = fit(encoder, job.task, job.plan, compute, folder, log)
-    for file in sorted((folder / WATCHED).glob("*.png")) if config.figures else []:
-        with Image.open(file) as picture:
-            log.picture("figures/watched_clusters", picture, int(file.stem))
+    adapted = adapt(config, store, model, title, seed, out, compute, log, anew=anew, watch=watch)
+    for now in adapted.rounds if config.figures else ():
+        for file in sorted((now.folder / WATCHED).glob("*.png")):
+            with Image.open(file) as picture:
+                log.picture("figures/watched_clusters", picture, int(file.stem))
+    folder = adapted.last.folder
     write_json(folder / "finetune.json", {**dataclasses.asdict(config), "title": title, "seed": seed})
     score = score_title(
-        encoder, view, n_init=config.n_init, seed=seed, batch_size=config.batch_size, compute=compute
+        adapted.encoder, view, n_init=config.n_init, seed=seed, batch_size=config.batch_size, compute=compute
     )
     log_score(score, log, config.split, view if config.figures else None)
-    links = _links_table(constraints, selection)
+    links = _links_table(adapted.last.constraints, faces)
     log.table("links", links)
     return dataclasses.replace(score, links=links), folder
 

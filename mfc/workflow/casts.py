@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from mfc.adapt.adapt import adapt
+from mfc.cast.job import open_job
+from mfc.cast.result import read_record
 from mfc.config import Cluster, EvaluateClustering, Finetune, Preprocess, Report
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.network import Encoder, load_encoder
-from mfc.stages.cluster import cluster_comic, open_job, read_record
+from mfc.stages.cluster import cluster_comic
 from mfc.stages.evaluate_clustering import evaluate_clustering
 from mfc.tracking import Run
 from mfc.workflow.data import faces

@@ -70,7 +70,7 @@ def finetune(session: Session, run: Run, config: Finetune, *, nested: bool = Fal
         log_faces(child, store, "adaptation", title)
         place = session.workspace.adapted(title)
         score, folder = finetune_title(
-            config, store, model, title, seed, place, child, session.where.overwrite
+            config, store, model, title, seed, place, child, anew=session.where.overwrite
         )
         child.file(folder, "encoder")
         if config.register:

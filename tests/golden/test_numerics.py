@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from mfc.adapt.constraints import build_constraints, nearest_must_links
 from mfc.adapt.losses import contrastive_loss
+from mfc.adapt.mining import Mining, mine, nearest
 from mfc.clusters.metrics import cluster_accuracy, clustering_metrics, nmi
 from mfc.faces.pairs import cannot_links_from_frames
 
@@ -106,7 +106,7 @@ def load_constraints(file: Path) -> SimpleNamespace:
     if not case.exact:
         case.matrix_after_pages = case.matrix_after_pages_links_in_window_only
         case.matrix_after_propagation = case.matrix_after_propagation_links_in_window_only
-    case.options = {"page_range": int(case.page_range), "top_n": int(case.top_n)}
+    case.mining = Mining(page_range=int(case.page_range), top_n=int(case.top_n))
     return case
 
 
@@ -130,9 +130,9 @@ def test_constraint_matrices_equal_the_reference(constraint_file: Path) -> None:
     none = np.zeros((0, 2), np.int64)
     from_frames = cannot_links_from_frames(case.frames)
     np.testing.assert_array_equal(as_matrix(n, from_frames, none), case.matrix_after_frames)
-    links = nearest_must_links(case.features, case.pages, **case.options)
+    links = nearest(case.features, case.pages, None, case.mining)
     np.testing.assert_array_equal(as_matrix(n, from_frames, links), case.matrix_after_pages)
-    found = build_constraints(case.features, case.pages, case.frames, **case.options)
+    found = mine(case.features, case.pages, case.frames, case.mining)
     final = as_matrix(n, found.cannot_link, found.must_link)
     np.testing.assert_array_equal(final, case.matrix_after_propagation)
 
@@ -140,7 +140,7 @@ def test_constraint_matrices_equal_the_reference(constraint_file: Path) -> None:
 def test_pairs_within_a_batch_equal_the_reference(constraint_file: Path) -> None:
     """Positions, order and values exactly; where the recorded pairs differ (see above), the matrix's own."""
     case = load_constraints(constraint_file)
-    found = build_constraints(case.features, case.pages, case.frames, **case.options)
+    found = mine(case.features, case.pages, case.frames, case.mining)
     suffixes = [name.removeprefix("batch_index") for name in vars(case) if name.startswith("batch_index")]
     assert suffixes
     for suffix in suffixes:
