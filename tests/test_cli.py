@@ -61,7 +61,7 @@ def test_main_takes_every_stages_options() -> None:
         (["finetune", "--titel_idx", "1"], "No such option"),
         (["pretrain", "--device", "abacus", "--experiment", "nope"], "experiment 'nope' not found"),
         (["main", "--finetune.epocs", "1"], "No such option"),
-        (["evaluate", "--seeds", "1,1", "--store", "nowhere"], "nowhere"),
+        (["evaluate", "--seeds", "1,1"], "is not a list of different whole numbers"),
         (["nonsense"], "No such command"),
         (
             ["compare", "--runs", "onlyone", "--experiment", "tiny"],
