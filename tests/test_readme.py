@@ -106,6 +106,15 @@ def test_links_arrive(page: Path) -> None:
         assert not place or place in anchors(target), link
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_are_named_exist(page: str) -> None:
+    """What a page calls `mfc/…` or `tests/…` is there under this name."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:mfc|tests|docs|experiments|benchmarks)/[\w./-]+)`", text))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def test_the_layout_shows_the_house() -> None:
     """What it lists is there, and no room of the package is missing."""
     layout = README.partition("## Layout\n")[2]
