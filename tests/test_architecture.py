@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def imports_of(path: Path) -> set[str]:
 FILES = sorted(p for p in (ROOT / "mfc").rglob("*.py") if p != ROOT / "mfc" / "__init__.py")
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {dotted(path) for path in FILES}
+IMPORTS = {dotted(path): imports_of(path) for path in FILES}
+
+
 def layer_of(module: str) -> int:
     return next(level for level, names in LAYERS.items() if module in names)
 
@@ -79,6 +88,12 @@ def test_every_module_has_one_layer() -> None:
 def test_imports_go_down(path: Path) -> None:
     """No file imports from its own layer or from one above it."""
     assert violations(path) == []
+
+
+def test_no_file_needs_itself() -> None:
+    """No circle of imports, within a room or across rooms; those inside functions count."""
+    needs = {module: {n for n in names if n in MODULES and n != module} for module, names in IMPORTS.items()}
+    list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
 
 
 def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
