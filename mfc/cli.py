@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from mfc import __version__
-from mfc.config import COMMANDS, STAGES, Where, build, convert
+from mfc.config import COMMANDS, STAGES, TOOLS, Where, build, convert
 from mfc.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ BODIES: Mapping[str, str] = {
     "report": "mfc.workflow.results:report_command",
     "compare": "mfc.workflow.results:compare_command",
     "promote": "mfc.workflow.results:promote_command",
+    "import_openmantra": "mfc.workflow.data:import_openmantra_command",
+    "verify": "mfc.workflow.data:verify_command",
     "main": "mfc.workflow.whole:main_command",
     "import_checkpoint": "mfc.workflow.encoders:import_checkpoint_command",
 }
@@ -186,17 +188,17 @@ def _run(where: Where, command: str, typed: Mapping[str, Mapping[str, Any]], *ar
 
 
 def _add(name: str) -> None:
-    """Add the command of a stage: the options of its configuration, and where to work."""
+    """Add a command: the options of its configuration, and where to work."""
 
-    @main.command(name, help=STAGES[name].__doc__)
-    @options(STAGES[name])
+    @main.command(name, help=COMMANDS[name].__doc__)
+    @options(COMMANDS[name])
     @options(Where)
     @click.pass_context
     def command(ctx: click.Context, **_: Any) -> None:
         _run(_where(ctx), name, {name: _typed(ctx)})
 
 
-for _name in STAGES:
+for _name in (*STAGES, *TOOLS):
     _add(_name)
 
 

@@ -578,6 +578,32 @@ class Promote:
 
 
 @dataclass(frozen=True)
+class ImportOpenMantra:
+    """Turn the OpenMantra dataset and face boxes of its books into a corpus in the Manga109 layout."""
+
+    input: str = option(
+        "", "Folder of the dataset as downloaded: annotation.json and images.", affects=CONTENT
+    )
+    out: str = option("", "Folder of the corpus to write.", affects=NOTHING)
+    faces: str = option(
+        "",
+        "Folder of more face boxes, BOOK.csv each; they go before those that mfc brings for a book.",
+        affects=CONTENT,
+    )
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check stores, encoders and corpora, and list every problem with its file and id."""
+
+    path: str = option(
+        "",
+        "Folder of a face store, an encoder or a corpus, or one that holds such. Empty: <work_dir>/<experiment>.",
+        affects=CONTENT,
+    )
+
+
+@dataclass(frozen=True)
 class ImportCheckpoint:
     """Take a torchvision state_dict, e.g. the published model.pth, as the pre-trained encoder."""
 
@@ -611,8 +637,11 @@ STAGES: Mapping[str, type] = types.MappingProxyType(
 )
 
 
-COMMANDS: Mapping[str, type] = types.MappingProxyType({**STAGES, "import_checkpoint": ImportCheckpoint})
-"""Stages, which an experiment file may set, and the command that brings an encoder from elsewhere."""
+TOOLS: Mapping[str, type] = types.MappingProxyType({"import_openmantra": ImportOpenMantra, "verify": Verify})
+"""Commands beside the pipeline, which no experiment file sets."""
+COMMANDS: Mapping[str, type] = types.MappingProxyType(
+    {**STAGES, **TOOLS, "import_checkpoint": ImportCheckpoint}
+)
 
 
 def name_of(config: type) -> str:

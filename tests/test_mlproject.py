@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.environment import _PythonEnv
 
 from mfc import __version__
-from mfc.config import STAGES
+from mfc.config import STAGES, TOOLS
 from mfc.tracking import STAND_IN_MARK
 from tests.conftest import ROOT, Clone
 
@@ -77,7 +77,7 @@ def test_uv_and_virtualenv_can_read_the_conda_file() -> None:
 def test_entry_points_are_the_stages_in_order() -> None:
     """Each runs the command of its name; no parameter is repeated, so none can disagree."""
     spec = yaml.safe_load((ROOT / "MLproject").read_text())
-    assert list(spec["entry_points"]) == [*STAGES, "main"]
+    assert list(spec["entry_points"]) == [*STAGES, *TOOLS, "main"]
     project = load_project(str(ROOT))
     for name in spec["entry_points"]:
         entry = project.get_entry_point(name)

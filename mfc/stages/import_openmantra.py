@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from mfc.config import option
+from mfc.config import ImportOpenMantra
 from mfc.corpus.openmantra import read_import, write_import
 from mfc.errors import UserError
 from mfc.log import Log
-
-
-@dataclass(frozen=True)
-class ImportOpenMantra:
-    """Turn the OpenMantra dataset and face boxes of its books into a corpus in the Manga109 layout."""
-
-    input: str = option("", "Folder of the dataset as downloaded: annotation.json and images.")
-    out: str = option("", "Folder of the corpus to write.")
-    faces: str = option(
-        "", "Folder of more face boxes, BOOK.csv each; they go before those that mfc brings for a book."
-    )
 
 
 def import_openmantra(config: ImportOpenMantra, log: Log, overwrite: bool = False) -> Path:

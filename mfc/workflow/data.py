@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mfc.config import Evaluate, Finetune, Preprocess, Synthesize, name_of
+from mfc.config import Evaluate, Finetune, ImportOpenMantra, Preprocess, Synthesize, Verify, name_of
 from mfc.corpus.manga109 import open_corpus
 from mfc.corpus.splits import resolve_splits
 from mfc.corpus.synthetic.presets import PRESETS
 from mfc.corpus.synthetic.write import DONE, splits_of, titles_of
 from mfc.errors import UserError
 from mfc.faces.store import STORE_FILE, FaceStore, open_store
+from mfc.stages.import_openmantra import import_openmantra
 from mfc.stages.preprocess import preprocess, why_stale
 from mfc.stages.statistics import count_faces, format_table
 from mfc.stages.synthesize import synthesize
+from mfc.stages.verify import verify
 from mfc.tracking import Run
 from mfc.workflow.pages import describe, faces_in_words, log_faces, params_of
 from mfc.workflow.session import Session
@@ -33,6 +35,27 @@ def statistics_command(session: Session, run: Run) -> str:
         session, run, "statistics", "Counts faces and characters per title and split.", faces_in_words(store)
     )
     return format_table(count_faces(store, run))
+
+
+def import_openmantra_command(session: Session, run: Run) -> str:
+    root = import_openmantra(session.config(ImportOpenMantra), run, session.where.overwrite)
+    describe(session, run, "import_openmantra", "Turns the OpenMantra dataset into a corpus of real manga.")
+    return str(root)
+
+
+def verify_command(session: Session, run: Run) -> str:
+    """Look at everything below a folder.
+
+    Raises:
+        UserError: when something is wrong, with all that was found.
+    """
+    given = session.config(Verify).path
+    place = Path(given) if given else session.workspace.root
+    looked_at, problems = verify(place, session.config(Preprocess).annotations, run)
+    describe(session, run, "verify", f"Looked at {looked_at}; found {len(problems)} problems.")
+    if problems:
+        raise UserError("\n".join([f"verify: {len(problems)} problems in {place}:", *problems]))
+    return f"{place}: {looked_at}: no problem found"
 
 
 def draw_corpus(session: Session, run: Run) -> Path:

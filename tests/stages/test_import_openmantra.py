@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mfc.config import Preprocess
+from mfc.config import ImportOpenMantra, Preprocess
 from mfc.corpus.manga109 import open_corpus
 from mfc.corpus.validate import corpus_problems
 from mfc.errors import UserError
 from mfc.log import PrintLog
 from mfc.stages import preprocess
-from mfc.stages.import_openmantra import ImportOpenMantra, import_openmantra
+from mfc.stages.import_openmantra import import_openmantra
 from tests.corpus.test_openmantra import dataset  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
