@@ -59,8 +59,8 @@ def hold(
 ) -> Held:
     """Who the faces are that were decided, and those that go along with them.
 
-    A cluster that names part is divided among its people by the features. Where a frame tells a follower from
-    a face that it was not with before, the follower stays behind, with the others of its cluster that do.
+    A cluster that names part is divided among its people by the features. Where a merge would join two
+    undecided faces of one frame, one stays behind, with the others of its cluster that do.
 
     Args:
         features: (n, d) float32, rows of length 1, of ``face_ids``.
@@ -120,22 +120,23 @@ def _told_apart(
     face_ids: Sequence[str],
     apart: Pairs,
 ) -> set[str]:
-    """Followers that share a frame with a face of their person that was in another cluster before.
+    """Of each two followers of one person that share a frame and were in two clusters before, one.
 
-    Of two followers the one from the larger cluster stays.
+    The one from the larger cluster stays.
     """
     mates: dict[str, set[str]] = {}
     for i, j in apart.tolist():
         a, b = face_ids[i], face_ids[j]
-        if a in held and b in held and held[a] == held[b] and made[a] != made[b]:
+        followers = all(face in held and face not in labels for face in (a, b))
+        if followers and held[a] == held[b] and made[a] != made[b]:
             mates.setdefault(a, set()).add(b)
             mates.setdefault(b, set()).add(a)
     sizes: dict[int, int] = {}
     for cluster in made.values():
         sizes[cluster] = sizes.get(cluster, 0) + 1
     stay: set[str] = set()
-    for face in sorted(mates, key=lambda f: (f not in labels, -sizes[made[f]], made[f], f)):
-        if face in labels or not mates[face] & stay:
+    for face in sorted(mates, key=lambda f: (-sizes[made[f]], made[f], f)):
+        if not mates[face] & stay:
             stay.add(face)
     return set(mates) - stay
 

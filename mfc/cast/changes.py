@@ -41,7 +41,7 @@ def tell_changes(sheet: Sheet, faces: Sequence[ClusteredFace], held: Held) -> li
     ]
     sentences += [
         f"{_faces(ids)} whose name {name} was emptied {_are(ids)} still in {where}; write another number to "
-        "take them out"
+        f"take {'them' if len(ids) > 1 else 'it'} out"
         for name, where, ids in _grouped(emptied)
     ]
     more = len(sentences) - MOST_SENTENCES

@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from mfc.clusters.kmeans import kmeans
-from mfc.clusters.linkage import THRESHOLDS, Tree, average_linkage, best_threshold, threshold_curve
+from mfc.clusters.linkage import (
+    THRESHOLDS,
+    Tree,
+    average_linkage,
+    best_threshold,
+    components,
+    threshold_curve,
+)
 from mfc.clusters.protocol import TitleView
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import embed
@@ -34,6 +41,9 @@ GRID = 24
 MOST_CLUSTERS = 150
 SMALLEST_CLUSTER = 3
 """Of `hdbscan`."""
+EQUAL = 1e-5
+"""Cosine distance of faces that are equal but for rounding."""
+BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,8 @@ def constrained_tree(features: np.ndarray, view: TitleView) -> Tree:
 def density_clusters(features: np.ndarray) -> np.ndarray:
     """HDBSCAN of scikit-learn (Campello, Moulavi and Sander, 2013); what it calls noise stays alone.
 
+    Equal faces are one cluster, also where there are too few of them, or no others to tell them from.
+
     Args:
         features: (n, d) float32, rows of length 1.
 
@@ -126,12 +138,16 @@ def density_clusters(features: np.ndarray) -> np.ndarray:
     """
     from sklearn.cluster import HDBSCAN
 
-    if len(features) < SMALLEST_CLUSTER:
-        return np.arange(len(features))
-    labels = HDBSCAN(min_cluster_size=SMALLEST_CLUSTER, copy=True).fit_predict(features).astype(np.int64)
-    noise = labels < 0
-    labels[noise] = labels.max() + 1 + np.arange(noise.sum())
-    return labels
+    labels = np.full(len(features), -1, np.int64)
+    if len(features) >= SMALLEST_CLUSTER:
+        labels[:] = HDBSCAN(min_cluster_size=SMALLEST_CLUSTER, copy=True).fit_predict(features)
+    noise = np.flatnonzero(labels < 0)
+    labels[noise] = labels.max(initial=-1) + 1 + np.arange(len(noise))
+    first = np.zeros(len(noise), np.int64)
+    for start in range(0, len(noise), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        first[block] = (features[noise[block]] @ features.T >= 1 - EQUAL).argmax(axis=1)
+    return components(len(features), np.stack([labels[noise], labels[first]], axis=1))[labels]
 
 
 def silhouette_clusters(features: np.ndarray, seed: int, n_clusters: int | None = None) -> np.ndarray:

@@ -149,64 +149,6 @@ def test_mistakes_in_a_sheet(tmp_path: Path, text: str, complaint: str) -> None:
     assert complaint in str(caught.value)
 
 
-@st.composite
-def edits(draw: st.DrawFn) -> Sheet:
-    """A clustering, and a person who moves and names at random."""
-    n = draw(st.integers(1, 12))
-    rows = []
-    for i in range(n):
-        made = draw(st.integers(1, 4))
-        cluster = draw(st.sampled_from([made, made, made, 1, 2, 9]))
-        made_name = {1: "Aki", 2: "Ben"}.get(made, "")
-        name = draw(st.sampled_from([made_name, made_name, made_name, "Cyd", ""]))
-        decided = bool(made_name) and draw(st.booleans())
-        rows.append(Row(i + 2, f"f{i}", cluster, name, decided, draw(st.floats(0, 1)), made, made_name))
-    return Sheet(Path("edited.csv"), tuple(rows))
-
-
-def corrected(edited: Sheet, seed: int) -> tuple[dict[str, tuple[str, int]], Sheet]:
-    """One round: decisions, clustering of random features, numbering, and the sheet that is written."""
-    labels = decisions(edited)
-    face_ids = [row.face_id for row in edited.rows]
-    features = np.random.default_rng(seed).normal(size=(len(face_ids), 3))
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    tree = average_linkage(features.astype(np.float32), *hard_pairs(face_ids, labels))
-    numbers, names = number_clusters(tree.cut(0.5), face_ids, edited, labels)
-    rows = [
-        Row(i + 2, face, int(c), names.get(int(c), ""), face in labels, 0.0, int(c), names.get(int(c), ""))
-        for i, (face, c) in enumerate(zip(face_ids, numbers, strict=True))
-    ]
-    return labels, Sheet(Path("again.csv"), tuple(rows))
-
-
-@given(edits(), st.integers(0, 100))
-@settings(max_examples=300, deadline=None)
-def test_what_a_person_decided_is_never_undone(edited: Sheet, seed: int) -> None:
-    """Over three rounds: one label in one cluster under its name, two labels in two; a moved face stays."""
-    try:
-        labels, sheet = corrected(edited, seed)
-    except UserError:  # contradictory: refused instead of undone
-        return
-    typed = {row.face_id: row.name for row in edited.rows if row.renamed}
-    for _ in range(3):
-        where = {row.face_id: row for row in sheet.rows}
-        assert {face: where[face].name for face in typed} == typed
-        for a, label_a in labels.items():
-            if label_a[0]:
-                assert where[a].name == label_a[0]
-            for b, label_b in labels.items():
-                assert (where[a].cluster == where[b].cluster) == (label_a == label_b)
-        for row in edited.rows:
-            if row.moved and not row.renamed:
-                stayed = [r for r in edited.rows if r.cluster == row.made_cluster and not r.moved]
-                fixed = [
-                    r for r in stayed if r.face_id in labels and labels[r.face_id] != labels[row.face_id]
-                ]
-                assert all(where[r.face_id].cluster != where[row.face_id].cluster for r in fixed)
-        seed += 1
-        labels, sheet = corrected(sheet, seed)
-
-
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=15), st.integers(0, 1000))
 @settings(deadline=None)
 def test_numbers_do_not_depend_on_the_order_of_the_faces(clusters: list[int], seed: int) -> None:

@@ -65,6 +65,24 @@ def test_hdbscan_leaves_noise_alone() -> None:
     assert density_clusters(features[:2]).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("copies", [1, 2, 3, 5])
+@pytest.mark.parametrize("people", [1, 2, 4])
+def test_equal_faces_are_one_cluster_to_hdbscan(copies: int, people: int) -> None:
+    """However many there are, and also when there is nobody else; rounding does not count."""
+    features, truth = groups(*[copies] * people, spread=1e-7)
+    found = density_clusters(features)
+    assert len(np.unique(found)) == people
+    assert all(len(np.unique(found[truth == k])) == 1 for k in range(people))
+
+
+def test_a_copy_of_a_face_in_a_dense_group_is_in_that_group() -> None:
+    """The others that are alone stay so."""
+    features, truth = groups(8, 9)
+    far = np.stack([-features[0], -features[0], -features[-1]])
+    found = density_clusters(np.concatenate([features, far, features[:1]]))
+    assert (np.unique(found, return_inverse=True)[1] == [*truth, 2, 2, 3, 0]).all()
+
+
 def test_silhouette_finds_the_number_of_groups() -> None:
     """Unless it is given; too few faces for any choice are one cluster."""
     features, truth = groups(8, 9, 7, 8)
