@@ -598,7 +598,7 @@ class Verify:
 
     path: str = option(
         "",
-        "Folder of a face store, an encoder or a corpus, or one that holds such. Empty: <work_dir>/<experiment>.",
+        "Folder of a store, an encoder or a corpus, or of several. Empty: <work_dir>/<experiment>.",
         affects=CONTENT,
     )
 

@@ -97,6 +97,16 @@ def tabulate(
     ]
 
 
+def counts_of(faces: Sequence[ClusteredFace]) -> dict[str, int]:
+    """Faces, clusters, clusters of one face (``singletons``), and faces that a person ``decided``."""
+    return {
+        "faces": len(faces),
+        "clusters": len({face.cluster for face in faces}),
+        "singletons": sum(face.singleton for face in faces),
+        "decided": sum(face.decided for face in faces),
+    }
+
+
 def as_csv(faces: Sequence[ClusteredFace], page_names: Mapping[int, str]) -> str:
     """The table that `read_sheet` reads; `cluster` and `name` are there to be edited.
 

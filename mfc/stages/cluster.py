@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,21 @@ from mfc.adapt.adapt import adapt
 from mfc.cast.agglomeration import NO_HINTS, Held, Hints, agglomerate, hints_of, hold
 from mfc.cast.changes import tell_changes
 from mfc.cast.exports import as_coco, as_manga109, picture_names, with_page_sizes
+from mfc.cast.faces import faces_of, tell_doubled, tell_left_out
 from mfc.cast.gallery import gallery
 from mfc.cast.job import Job
 from mfc.cast.numbering import number_clusters
 from mfc.cast.result import COCO, GALLERY, RECORD, TABLE, XML, publish
-from mfc.cast.table import as_csv, tabulate
+from mfc.cast.table import as_csv, counts_of, tabulate
 from mfc.clusters.counting import density_clusters, silhouette_clusters
 from mfc.clusters.linkage import refuse_too_many
-from mfc.config import STORE, Finetune, Preprocess, affecting
+from mfc.config import Finetune, Preprocess
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
-from mfc.faces.build import cut_books, stop_if_strict
 from mfc.faces.selection import select
-from mfc.faces.store import STORE_FILE, FaceStore, open_store
-from mfc.files import file_digest, value_digest
+from mfc.files import file_digest
 from mfc.log import Log
-from mfc.processes import available_cores, workers
 from mfc.workspace import Workspace
 
 
@@ -59,14 +57,14 @@ def cluster_comic(
     cut = job.threshold
     if job.needs_calibration and not config.corrections:
         cut = threshold(encoder, compute)
-    store = _store(job, cutting, workspace, log)
+    store = faces_of(job, cutting, workspace, log)
     selection = select(store, [title], others=True)
     face_ids = selection.faces["face_id"].astype(str).tolist()
     if config.method == "agglomerative" and not config.corrections:
         refuse_too_many(len(face_ids))
     hints = hints_of(selection.faces) if comic.pages_known else NO_HINTS
-    _tell_left_out(store, log)
-    _tell_doubled(hints, face_ids, log)
+    tell_left_out(store, log)
+    tell_doubled(hints, face_ids, log)
 
     def features_of(encoder: Encoder) -> np.ndarray:
         return embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
@@ -92,12 +90,7 @@ def cluster_comic(
     numbers, names = number_clusters(clusters, face_ids, job.sheet, job.labels, held.people)
     faces = tabulate(selection.faces, last, numbers, names, job.labels)
 
-    counts = {
-        "faces": len(faces),
-        "clusters": len(np.unique(numbers)),
-        "singletons": sum(face.singleton for face in faces),
-        "decided": sum(face.decided for face in faces),
-    }
+    counts = counts_of(faces)
     log.say(
         f"cluster {title}: {counts['faces']:,} faces in {counts['clusters']} clusters, "
         f"{counts['singletons']} of them a single face"
@@ -130,57 +123,6 @@ def cluster_comic(
     log.file(job.out / GALLERY, artwork=True)
     log.say(f"cluster: look at {job.out / GALLERY}; name and move faces in {job.out / TABLE}")
     return job.out
-
-
-def _store(job: Job, cutting: Preprocess, workspace: Workspace, log: Log) -> FaceStore:
-    """The faces of the comic, cut now or in an earlier call."""
-    config, comic = job.config, job.comic
-    smallest = cutting.min_side if config.min_side is None else config.min_side
-    cutting = dataclasses.replace(
-        cutting,
-        min_side=smallest if comic.pages_known else 0,
-        strict=config.strict,
-        export_crops=False,
-        reference_quirks=False,
-    )
-    title = comic.book.title
-    meta = {
-        "corpus": comic.fingerprint(),
-        "parameters": {**affecting(cutting, STORE), "expand": comic.pages_known},
-        "splits": {"train": [], "val": [], "test": [title]},
-    }
-    path = workspace.cut_comics / value_digest(meta)
-    if (path / STORE_FILE).is_file():
-        store = open_store(path)
-        stop_if_strict(store.meta["problems"], cutting)
-        return store
-    with workers(cutting.jobs or available_cores()) as executor:
-        return cut_books(
-            cutting,
-            [comic.book],
-            lambda _, index: comic.pictures[index],
-            meta,
-            path,
-            executor,
-            log,
-            expand=comic.pages_known,
-        )
-
-
-def _tell_left_out(store: FaceStore, log: Log) -> None:
-    dropped = store.table["drop_reason"].value_counts()
-    if len(dropped):
-        why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-        log.say(f"cluster: {int(dropped.sum()):,} faces are left out ({why})")
-
-
-def _tell_doubled(hints: Hints, face_ids: Sequence[str], log: Log) -> None:
-    if len(hints.doubled):
-        pairs = [f"{face_ids[i]} and {face_ids[j]}" for i, j in hints.doubled[:3].tolist()]
-        log.say(
-            f"cluster: {len(hints.doubled):,} pairs of boxes are each of one face, boxed twice "
-            f"({', '.join(pairs)}{', …' if len(hints.doubled) > len(pairs) else ''}); cut one of each"
-        )
 
 
 def _adaptable(job: Job, hints: Hints, log: Log) -> bool:

@@ -58,7 +58,7 @@ def _store_problems(folder: Path, annotations: str) -> Iterator[str]:
         return
     for name, digest in store.meta.get("checksums", {}).items():
         if checksums_of(folder, [name])[name] != digest:
-            yield f"{folder / name}: its checksum is not the one in {STORE_FILE}; run `mfc preprocess --overwrite true`"
+            yield f"{folder / name}: is not what was written; run `mfc preprocess --overwrite true`"
     rows = store.table["row"].dropna().to_numpy(dtype=np.int64)
     if sorted(rows.tolist()) != list(range(len(store.crops))):
         yield f"{folder / 'faces.parquet'}: its rows are not 0 to {len(store.crops) - 1}, each once"
@@ -78,7 +78,7 @@ def _encoder_problems(folder: Path, annotations: str) -> Iterator[str]:
 
 
 def _corpus_problems(root: Path, annotations: str) -> Iterator[str]:
-    """What breaks a rule of the layout, and pictures that cannot be read or have another size than is written."""
+    """What breaks a rule of the layout, and pictures that cannot be read or are of another size."""
     try:
         corpus = open_corpus(root, annotations)
         yield from corpus_problems(root, annotations)

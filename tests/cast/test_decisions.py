@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mfc.cast.decisions import decisions, hard_pairs
 from mfc.cast.numbering import number_clusters
 from mfc.cast.table import KEPT, Row, Sheet, read_sheet
-from mfc.clusters.linkage import average_linkage
 from mfc.errors import UserError
 
 HEAD = ",".join(KEPT) + "\n"

@@ -63,7 +63,8 @@ def finetune_(folder: Path) -> None:
 
 
 def cluster_(folder: Path) -> None:
-    from mfc.stages.cluster import cluster_comic, open_job
+    from mfc.cast.job import open_job
+    from mfc.stages.cluster import cluster_comic
     from mfc.workspace import Workspace
 
     config = Cluster(
@@ -92,7 +93,7 @@ def prepare(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file of a result with its digest; hidden leftovers too. What is stamped with a time is left out."""
+    """Every file of a result with its digest; hidden leftovers too."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -22,6 +22,7 @@ from mfc.encoders.device import Compute
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from mfc.errors import UserError
 from mfc.stages.cluster import cluster_comic
+from mfc.workspace import Workspace
 from tests.golden.conftest import GOLDEN
 from tests.recorder import Recorder
 
@@ -56,7 +57,8 @@ def go(model: Path, tmp_path: Path) -> Go:
     def call(log: Recorder | None = None, overwrite: bool = False, **changes: object) -> Path:
         config = dataclasses.replace(COMIC, **{"adapt": False, "out": str(tmp_path / "out"), **changes})
         job = open_job(config, lambda name: tmp_path / name, overwrite)
-        return cluster_comic(job, CUTTING, ADAPTATION, model, never, tmp_path / "work", log or Recorder())
+        workspace = Workspace(tmp_path, "work")
+        return cluster_comic(job, CUTTING, ADAPTATION, model, never, workspace, log or Recorder())
 
     return call
 
