@@ -13,7 +13,8 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
-from mfc.tracking.delivery import replay, spool_root
+from mfc.tracking.context import code_version
+from mfc.tracking.delivery import spool_root
 from mfc.tracking.names import (
     CHAMPION_ALIAS,
     PRETRAINED_ALIAS,
@@ -22,6 +23,7 @@ from mfc.tracking.names import (
     safe_key,
     safe_path,
 )
+from mfc.tracking.opening import STAND_IN_MARK, open_run
 from mfc.tracking.registry import (
     ENCODER_FILES,
     fetch_encoder,
@@ -29,9 +31,11 @@ from mfc.tracking.registry import (
     promote_version,
     register_encoder,
 )
-from mfc.tracking.run import STAND_IN_MARK, Run, code_version, open_run
-from mfc.tracking.search import child_metrics, find_runs
-from mfc.tracking.store import connect, patience
+from mfc.tracking.replay import replay
+from mfc.tracking.run import Run
+from mfc.tracking.search import child_metrics
+from mfc.tracking.settings import patience
+from mfc.tracking.store import connect
 
 __all__ = [
     "CHAMPION_ALIAS",
@@ -45,7 +49,6 @@ __all__ = [
     "code_version",
     "connect",
     "fetch_encoder",
-    "find_runs",
     "find_version",
     "open_run",
     "patience",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,12 +9,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mfc.errors import UserError
-from mfc.log import PrintLog
-from mfc.tracking.spool import Busy, Record, Spool, Waiting, spools
-from mfc.tracking.store import REFUSED, first_line
+from mfc.tracking.spool import DAMAGED, Gone, Record, Spool, Waiting
+from mfc.tracking.store import MISSING, REFUSED, first_line
 
 METRICS_A_CALL = 1000
+
+
+class NoRecord(Exception):
+    """A line of a spool that cannot be turned into a call of the server."""
 
 
 class Courier:
@@ -25,69 +26,107 @@ class Courier:
         self._run_id = run_id
         self._client = MlflowClient(uri)
         self._say = say
+        self._told = False
 
     def __call__(self, spool: Spool, records: Sequence[Waiting]) -> None:
+        """Deliver; what can never be delivered is set aside, so that what is behind it can pass.
+
+        Raises:
+            Gone: when the run was deleted; nothing more is set aside then.
+        """
         for group in _groups(records):
             self._send_or_refuse(spool, group)
 
     def _send_or_refuse(self, spool: Spool, group: Sequence[Waiting]) -> None:
         try:
-            self._send(spool, [waiting.record for waiting in group])
-        except MlflowException as error:
-            if error.error_code not in REFUSED:
-                raise
+            try:
+                send = self._call_for(spool, [waiting.record for waiting in group])
+            except (KeyError, ValueError) as error:
+                raise NoRecord(f"not as it was written: {error!r}") from None
+            send()
+        except (NoRecord, TypeError, AttributeError, MlflowException) as error:
+            if isinstance(error, MlflowException):
+                if error.error_code not in (*REFUSED, *MISSING):
+                    raise
+                self._check_run(error)
             if len(group) > 1:
                 for waiting in group:
                     self._send_or_refuse(spool, [waiting])
                 return
             reason = first_line(error)
             spool.refuse(group[0].record, reason)
-            self._say(f"the tracking server refuses a record ({reason}); see {spool.folder}/refused.jsonl")
+            if not self._told:  # once: a damaged spool may hold thousands
+                self._told = True
+                self._say(
+                    f"a record cannot be delivered ({reason}); such ones go to {spool.folder}/refused.jsonl"
+                )
         spool.done(group[-1].end)
 
-    def _send(self, spool: Spool, records: Sequence[Record]) -> None:
-        """Send records of one kind; only metrics come in groups."""
-        kind, first = records[0]["kind"], records[0]
+    def _check_run(self, error: MlflowException) -> None:
+        """Raise `Gone` when the run was deleted, or ``error`` when what is missing is something else."""
+        restore = f"`mlflow runs restore --run-id {self._run_id}` brings it back"
+        try:
+            if self._client.get_run(self._run_id).info.lifecycle_stage == "deleted":
+                raise Gone(f"the run {self._run_id} was deleted in MLflow ({restore})")
+        except MlflowException as missing:
+            if missing.error_code in MISSING:
+                raise Gone(f"there is no run {self._run_id} in MLflow any more") from None
+            raise
+        if error.error_code in MISSING:
+            raise error
+
+    def _call_for(self, spool: Spool, records: Sequence[Record]) -> Callable[[], object]:
+        """What sends records of one kind; only metrics come in groups.
+
+        Raises:
+            NoRecord, KeyError, ValueError, TypeError, AttributeError: when they are not as `Run` wrote them.
+        """
+        first, run_id, client = records[0], self._run_id, self._client
+        kind = first["kind"]
         if kind == "metrics":
             metrics = [
-                Metric(key, value, record["time"], record["step"])
+                Metric(key, float(value), record["time"], record["step"])
                 for record in records
                 for key, value in record["values"].items()
             ]
-            self._client.log_batch(self._run_id, metrics=metrics)
-        elif kind == "params":
-            self._client.log_batch(self._run_id, params=[Param(k, v) for k, v in first["values"].items()])
-        elif kind == "tags":
-            self._client.log_batch(self._run_id, tags=[RunTag(k, v) for k, v in first["values"].items()])
-        elif kind == "artifact":
-            self._with_file(spool, first, self._send_artifact)
-        elif kind == "image":
-            self._with_file(spool, first, self._send_image)
-        elif kind == "input":
-            tags = [InputTag("mlflow.data.context", first["context"])]
-            self._client.log_inputs(self._run_id, [DatasetInput(Dataset(**first["dataset"]), tags)])
-        elif kind == "end":
-            self._client.set_terminated(self._run_id, first["status"], first["time"])
-        elif kind != "run":
-            raise ValueError(f"{spool.folder}: unknown record {kind!r}")
+            return lambda: client.log_batch(run_id, metrics=metrics)
+        if kind == "params":
+            params = [Param(key, value) for key, value in first["values"].items()]
+            return lambda: client.log_batch(run_id, params=params)
+        if kind == "tags":
+            tags = [RunTag(key, value) for key, value in first["values"].items()]
+            return lambda: client.log_batch(run_id, tags=tags)
+        if kind == "artifact":
+            path, folder = spool.path(first["file"]), first["folder"] or None
+            return lambda: self._send_file(
+                spool, path, lambda: client.log_artifact(run_id, str(path), folder)
+            )
+        if kind == "image":
+            path, key, step, time = spool.path(first["file"]), first["key"], first["step"], first["time"]
+            return lambda: self._send_file(spool, path, lambda: self._send_image(path, key, step, time))
+        if kind == "input":
+            context = [InputTag("mlflow.data.context", first["context"])]
+            inputs = [DatasetInput(Dataset(**first["dataset"]), context)]
+            return lambda: client.log_inputs(run_id, inputs)
+        if kind == "end" and first["status"] in ("FINISHED", "FAILED", "KILLED"):
+            return lambda: client.set_terminated(run_id, first["status"], first["time"])
+        raise NoRecord("a damaged line" if kind == DAMAGED else f"a record of the kind {kind!r}")
 
-    def _with_file(self, spool: Spool, record: Record, send: Callable[[Path, Record], None]) -> None:
-        path = spool.path(record["file"])
+    def _send_file(self, spool: Spool, path: Path, send: Callable[[], None]) -> None:
         # Missing means: sent just before this process was killed, and not yet ticked off.
         if path.exists():
-            send(path, record)
-            spool.forget(record["file"])
+            send()
+            spool.forget(path)
 
-    def _send_artifact(self, path: Path, record: Record) -> None:
-        self._client.log_artifact(self._run_id, str(path), record["folder"] or None)
-
-    def _send_image(self, path: Path, record: Record) -> None:
+    def _send_image(self, path: Path, key: str, step: int, time: int) -> None:
         from PIL import Image
 
-        with Image.open(path) as picture:
-            self._client.log_image(
-                self._run_id, picture, key=record["key"], step=record["step"], timestamp=record["time"]
-            )
+        try:
+            with Image.open(path) as opened:
+                picture = opened.copy()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise NoRecord(f"its picture is damaged: {error}") from None
+        self._client.log_image(self._run_id, picture, key=key, step=step, timestamp=time)
 
 
 def _groups(records: Iterable[Waiting]) -> Iterator[list[Waiting]]:
@@ -95,7 +134,8 @@ def _groups(records: Iterable[Waiting]) -> Iterator[list[Waiting]]:
     group: list[Waiting] = []
     size = 0
     for waiting in records:
-        n = len(waiting.record["values"]) if waiting.record["kind"] == "metrics" else METRICS_A_CALL
+        values = waiting.record.get("values") if waiting.record.get("kind") == "metrics" else None
+        n = len(values) if isinstance(values, dict) else METRICS_A_CALL
         if group and size + n > METRICS_A_CALL:
             yield group
             group, size = [], 0
@@ -107,47 +147,3 @@ def _groups(records: Iterable[Waiting]) -> Iterator[list[Waiting]]:
 
 def spool_root(work_dir: Path) -> Path:
     return work_dir / ".spool"
-
-
-def replay(work_dir: Path, say: Callable[[str], None] | None = None) -> int:
-    """Send what earlier processes could not, below ``work_dir`` and its experiments; returns how many runs.
-
-    A run whose process was killed is marked KILLED. Spools of processes that still live are left to them.
-
-    Raises:
-        UserError: when a server is still away; everything unsent stays for the next attempt.
-    """
-    say = say or PrintLog().say
-    mended = 0
-    failed: list[str] = []
-    waiting = [f for root in (work_dir, *work_dir.glob("*/")) for f in spools(spool_root(root))]
-    for folder in waiting:
-        try:
-            spool = Spool(folder)
-        except Busy:
-            say(f"run {folder.name}: still in use by a living process, left alone")
-            continue
-        try:
-            _replay_one(spool, folder.name, say)
-            mended += 1
-        except (MlflowException, OSError) as error:
-            failed.append(f"run {folder.name} ({first_line(error)})")
-        finally:
-            spool.close()
-    if failed:
-        raise UserError(
-            f"{work_dir}: not everything could be sent: {'; '.join(failed)}; "
-            "start the tracking server and repeat `mfc replay`"
-        )
-    return mended
-
-
-def _replay_one(spool: Spool, run_id: str, say: Callable[[str], None]) -> None:
-    head = json.loads((spool.folder / "run.json").read_text(encoding="utf-8"))
-    courier = Courier(run_id, head["uri"], say)
-    while not spool.empty:
-        courier(spool, spool.pending())
-    client = MlflowClient(head["uri"])
-    if client.get_run(run_id).info.status == "RUNNING":
-        client.set_terminated(run_id, "KILLED")
-    say(f"run {run_id}: up to date")

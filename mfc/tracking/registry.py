@@ -20,6 +20,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
@@ -27,6 +28,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from mfc.errors import UserError
 from mfc.log import PrintLog
+from mfc.tracking.context import PACKAGE
 from mfc.tracking.names import CHAMPION_ALIAS, REGISTERED_MODEL, alias_for_title, clean_tags
 from mfc.tracking.run import Run
 from mfc.tracking.store import connect, first_line, insist
@@ -36,7 +38,6 @@ EXAMPLE_SIDE = 64
 ENCODER_FILES = ("encoder.safetensors", "encoder.json")
 MORE_ENCODER_FILES = ("calibration.json",)
 """What goes with an encoder when it is there."""
-_PACKAGE = Path(__file__).parent.parent
 
 
 def register_encoder(
@@ -56,18 +57,28 @@ def register_encoder(
     Raises:
         UserError: when the server is away for longer than `patience`.
     """
+    from mfc.encoders.network import saved_dim
+
     run.flush()
     client = MlflowClient(run._uri)
     if example is None or not run.artwork_allowed:
         ramp = np.linspace(0, 255, EXAMPLE_SIDE).astype(np.uint8)
         example = np.stack([np.tile(ramp, (EXAMPLE_SIDE, 1)), np.tile(ramp, (EXAMPLE_SIDE, 1)).T])
-    dim = _feature_dim(folder)
     signature = ModelSignature(
         # Without a name in it, the column is accepted as DataFrame, list and array alike.
         inputs=Schema([ColSpec(DataType.string)]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, saved_dim(folder)))]),
         # Texts: "auto" or a number, and boxes of several pages, fit no other type of param.
         params=ParamSchema([ParamSpec(name, DataType.string, "") for name in ("boxes", "n_clusters")]),
+    )
+
+    # Made first: left to itself, MLflow puts it into the experiment "Default", anew at each attempt.
+    logged = insist(
+        lambda: client.create_logged_model(
+            run._experiment_id, "encoder", run.id, params=client.get_run(run.id).data.params
+        ),
+        doing="logging the model",
+        say=run.say,
     )
 
     def log() -> Any:
@@ -82,9 +93,10 @@ def register_encoder(
                 return Model.log(
                     artifact_path=None,
                     name="encoder",
+                    model_id=logged.model_id,
                     flavor=mlflow.pyfunc,
                     run_id=run.id,
-                    python_model=str(_PACKAGE / "tracking" / "serving.py"),
+                    python_model=str(PACKAGE / "tracking" / "serving.py"),
                     artifacts={"encoder": str(encoder)},
                     code_paths=[str(_package_copy(Path(scratch)))],
                     pip_requirements=_serving_requirements(),
@@ -141,7 +153,13 @@ def fetch_encoder(uri: str, into: Path) -> Path:
     match = re.fullmatch(r"models:/(?P<name>[^@]+)@(?P<alias>.+)", uri)
     exact = f"models:/{match['name']}@{_known_alias(match['alias'])}" if match else uri.rstrip("/")
     into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch-") as scratch:
+    with (
+        FileLock(into.parent / ".fetch.lock"),
+        tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch-") as scratch,
+    ):
+        for left in into.parent.glob(".fetch-*"):  # by a process that was killed: the lock is ours
+            if left != Path(scratch):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             with _quiet_mlflow():
                 got = Path(
@@ -207,16 +225,11 @@ def _known_alias(alias: str) -> str:
     return alias if re.fullmatch(r"[\w-]+", alias) else alias_for_title(alias)
 
 
-def _feature_dim(folder: Path) -> int:
-    backbone = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["backbone"]
-    return 512 if backbone in ("resnet18", "resnet34") else 2048
-
-
 def _package_copy(scratch: Path) -> Path:
     """The package without caches, for the model to carry along."""
     target = scratch / "code" / "mfc"
     if not target.exists():
-        shutil.copytree(_PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     return target
 
 

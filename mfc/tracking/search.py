@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from mlflow.entities import Run as MlflowRun
@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mfc.errors import UserError
+from mfc.tracking.credentials import redacted
 from mfc.tracking.store import connect
 
 
@@ -27,8 +28,8 @@ def child_metrics(run_id: str) -> pd.DataFrame:
         parent = client.get_run(run_id)
     except MlflowException:
         raise UserError(
-            f"run {run_id!r} is not in {client.tracking_uri}; its id is on the run's page in `mlflow ui`, or "
-            "set MLFLOW_TRACKING_URI to the store that has it"
+            f"run {run_id!r} is not in {redacted(client.tracking_uri)}; its id is on the run's page in "
+            "`mlflow ui`, or set MLFLOW_TRACKING_URI to the store that has it"
         ) from None
     below: list[MlflowRun] = []
     level = [parent]
@@ -36,36 +37,6 @@ def child_metrics(run_id: str) -> pd.DataFrame:
         level = [c for r in level for c in children(client, r.info.experiment_id, r.info.run_id)]
         below += level
     return _as_table(sorted(below, key=lambda r: r.info.start_time) or [parent])
-
-
-def find_runs(
-    *,
-    experiment: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    status: str | None = "FINISHED",
-    limit: int = 1000,
-) -> pd.DataFrame:
-    """Runs of an experiment (of all, when None) that have all ``tags``, newest first, as `child_metrics`."""
-    client = MlflowClient(connect())
-    if experiment is None:
-        ids = [e.experiment_id for e in client.search_experiments()]
-    else:
-        found = client.get_experiment_by_name(experiment)
-        ids = [found.experiment_id] if found else []
-    runs: list[MlflowRun] = []
-    token = None
-    while ids and len(runs) < limit:
-        page = client.search_runs(ids, order_by=["attributes.start_time DESC"], page_token=token)
-        runs += [
-            r
-            for r in page
-            if (status is None or r.info.status == status)
-            and all(r.data.tags.get(k) == v for k, v in (tags or {}).items())
-        ]
-        token = page.token
-        if not token:
-            break
-    return _as_table(runs[:limit])
 
 
 def children(client: MlflowClient, experiment_id: str, parent_id: str) -> list[MlflowRun]:
@@ -93,4 +64,4 @@ def _as_table(runs: Sequence[MlflowRun]) -> pd.DataFrame:
         }
         for r in runs
     ]
-    return pd.DataFrame(rows, columns=None if rows else ["run_id", "name", *words, "status"])
+    return pd.DataFrame(rows)

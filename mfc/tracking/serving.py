@@ -146,10 +146,11 @@ class FaceEncoder(PythonModel):
 
 
 def _calibrated_cut(folder: Path) -> float | None:
-    """Where `mfc cluster` cuts the tree of this encoder; None when nobody has learnt it."""
+    """Where `mfc cluster` cuts the tree of this encoder; None when nobody has learnt it, or it is damaged."""
     try:
-        return float(json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["threshold"])
-    except FileNotFoundError:
+        cut = float(json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["threshold"])
+        return cut if 0 <= cut <= 2 else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

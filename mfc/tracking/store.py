@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import logging
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import mlflow
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mfc.errors import UserError
+from mfc.tracking.credentials import DATABASES, redacted, split_login, without_login
+from mfc.tracking.settings import check_environment, patience
 
 T = TypeVar("T")
 
@@ -26,59 +27,106 @@ PROBE_SECONDS = 5
 """How long a tracking server may take to answer when a command starts."""
 REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
 """Answers that will be the same next time."""
-_FINAL = (*REFUSED, "RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
-
-
-def patience() -> float:
-    """Seconds to wait for a server that went away, before what is unsent is left for `mfc replay`."""
-    try:
-        return float(os.environ.get("MFC_TRACKING_PATIENCE", "300"))
-    except ValueError:
-        raise UserError(
-            f"MFC_TRACKING_PATIENCE: {os.environ['MFC_TRACKING_PATIENCE']!r} is not a number of seconds"
-        ) from None
+MISSING = ("RESOURCE_DOES_NOT_EXIST",)
+"""The server's own word that something is not there; a proxy that answers 404 says something else."""
+_FINAL = (*REFUSED, *MISSING, "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
+_NOISY = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
+"""Loggers; the last prints a stack trace for what is told in a sentence."""
 
 
 def connect(folder: Path | None = None) -> str:
     """Decide on the tracking store, make sure that it answers, and return its URI.
 
     ``MLFLOW_TRACKING_URI`` wins; without it, ``mlflow.db`` in ``folder`` (default: the current one), which is
-    also where the `mlflow` command looks. The URI is made absolute and exported, for processes started later.
+    also where the `mlflow` command looks. The URI is made absolute and exported, for processes started later;
+    one of a server has no login any more, see `without_login`.
 
     Raises:
-        UserError: in one sentence that names the URI, when nothing usable answers there.
+        UserError: in one sentence that names the URI, when nothing usable answers there, or for a setting in
+            the environment that makes no sense.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    uri = _absolute_uri(given or "sqlite:///mlflow.db", folder or Path.cwd())
-    scheme = urlsplit(uri).scheme
-    if scheme in ("", "file"):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI={given}: MLflow no longer keeps runs in plain folders; "
-            "unset it to use ./mlflow.db, or give sqlite:///FILE.db or http://HOST:PORT"
-        )
+    uri = named_store(folder)
     mlflow.set_tracking_uri(uri)
-    if scheme == "sqlite":
-        _open_sqlite(uri)
-    else:
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    database = database_file(uri)
+    if database is None:
         _probe(uri)
+    else:
+        _open_sqlite(uri, database)
     return uri
 
 
-def _absolute_uri(uri: str, folder: Path) -> str:
-    if not uri.startswith("sqlite:///") or uri.startswith("sqlite:////"):
+def named_store(folder: Path | None = None) -> str:
+    """The URI of the store that the environment names, as `connect` uses it; nothing is asked there yet.
+
+    Raises:
+        UserError: for an address, or another setting in the environment, that MLflow does not take.
+    """
+    check_environment()
+    for name, level in _NOISY.items():
+        logging.getLogger(name).setLevel(level)
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or "sqlite:///mlflow.db"
+    scheme = urlsplit(given).scheme
+    if scheme in ("", "file"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={redacted(given)}: MLflow no longer keeps runs in plain folders; "
+            "unset it to use ./mlflow.db, or give sqlite:///FILE.db or http://HOST:PORT"
+        )
+    registry = os.environ.get("MLFLOW_REGISTRY_URI", "").strip()
+    if registry:
+        login = split_login(registry)[1:]
+        one_for_both = login in ((None, None), split_login(given)[1:])
+        if not one_for_both and urlsplit(registry).scheme.startswith("http"):
+            raise UserError(
+                f"MLFLOW_REGISTRY_URI={redacted(registry)}: MLflow knows one login for both servers; give it "
+                "as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        os.environ["MLFLOW_REGISTRY_URI"] = without_login(registry)
+    return _absolute(given, folder or Path.cwd()) if scheme.startswith("sqlite") else without_login(given)
+
+
+def _absolute(uri: str, folder: Path) -> str:
+    """An SQLite URI of the whole path, so that it means the same after a change of the current folder."""
+    path, options = _sqlite_path(uri), uri.partition("?")[2]
+    if path is None:
         return uri
-    return f"sqlite:///{(folder / uri.removeprefix('sqlite:///')).resolve()}"
+    full = str((folder / path).resolve())
+    plain = f"sqlite:///{full}"
+    # SQLAlchemy reads %41 (from 2.1 on) and ? (always) in an address as something else; and MLflow makes the
+    # folder of "sqlite:///…" as it is spelled there, which is another one when it is quoted.
+    quoted = f"sqlite+pysqlite:///{full.replace('%', '%25').replace('?', '%3F')}"
+    for made in (plain, quoted):
+        if _sqlite_path(made) == full:
+            return f"{made}?{options}" if options else made
+    raise UserError(f"{full}: no address can be made of this path; rename the folder")
 
 
-def _open_sqlite(uri: str) -> None:
+def _sqlite_path(uri: str) -> str | None:
+    """The path in an SQLite URI as SQLAlchemy reads it; None for a database that is not a plain file."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri}: no address of a database; give sqlite:///FILE.db"
+        ) from None
+    plain = url.database and url.database != ":memory:" and "uri" not in url.query
+    return url.database if plain else None
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an SQLite store; None for all others."""
+    path = _sqlite_path(uri) if urlsplit(uri).scheme.startswith("sqlite") else None
+    return None if path is None else Path(path)
+
+
+def _open_sqlite(uri: str, database: Path) -> None:
     """Make the tables once: many processes at once on a new file would spoil it for good."""
-    database = Path(unquote(uri.removeprefix("sqlite:///")))
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with (database.parent / f"{database.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(database.parent / f"{database.name}.lock"):
             logging.disable(logging.WARNING)  # alembic tells of each migration through its own settings
             try:
                 MlflowClient(uri).search_experiments(max_results=1)
@@ -110,6 +158,8 @@ def _probe(uri: str) -> None:
     before = {key: os.environ.get(key) for key in quick}
     os.environ.update(quick)
     try:
+        if urlsplit(uri).scheme.startswith(DATABASES):
+            _knock(uri)
         MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:
         raise UserError(_why_unusable(uri, error)) from None
@@ -121,8 +171,18 @@ def _probe(uri: str) -> None:
                 os.environ[key] = value
 
 
+def _knock(uri: str) -> None:
+    """Connect to a database once; MLflow would try for a minute and a half, and print each failure."""
+    from sqlalchemy import create_engine
+
+    patient = not urlsplit(uri).scheme.startswith(("postgresql", "mysql"))
+    engine = create_engine(uri, connect_args={} if patient else {"connect_timeout": PROBE_SECONDS})
+    engine.connect().close()
+    engine.dispose()
+
+
 def _why_unusable(uri: str, error: Exception) -> str:
-    safe = re.sub(r"//[^/@]*@", "//", uri)  # a password in the URI is not for the screen
+    safe = redacted(uri)
     code = getattr(error, "error_code", "")
     text = str(error)
     if code in ("PERMISSION_DENIED", "UNAUTHENTICATED") or " 401" in text or " 403" in text:
@@ -143,26 +203,33 @@ def _why_unusable(uri: str, error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What to say of an error: its first line, without passwords, at most 200 characters."""
+    # Taken out before it is cut: half an address could not be recognised any more.
+    return (redacted(str(error)).splitlines() or [type(error).__name__])[0][:200]
 
 
 def insist(action: Callable[[], T], *, doing: str, say: Callable[[str], None]) -> T:
-    """Do ``action``, again and again while the server is away, for at most `patience` seconds."""
+    """Do ``action``, again and again while the server is away, for at most `patience` seconds.
+
+    Raises:
+        UserError: when it is away for longer, or refuses.
+    """
     deadline = time.monotonic() + patience()
-    told = False
     for attempt in itertools.count():
         try:
             return action()
-        except MlflowException as error:
-            if error.error_code in _FINAL:
-                raise
+        except (MlflowException, OSError) as error:
+            uri, reason = redacted(mlflow.get_tracking_uri()), first_line(error)
+            if isinstance(error, MlflowException) and error.error_code in _FINAL:
+                raise UserError(f"{uri}: {doing} was refused ({reason})") from None
+            if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
+                raise UserError(f"{doing} failed ({reason}); mend that and repeat the command") from None
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{mlflow.get_tracking_uri()}: the tracking server is away ({first_line(error)}), so "
+                    f"{uri}: the tracking server is away ({reason}), so "
                     f"{doing} failed; start it and repeat the command: finished work is kept"
                 ) from None
-            if not told:
+            if attempt == 0:
                 say(f"{doing}: the tracking server does not answer; trying for {patience():.0f} s")
-                told = True
             time.sleep(min(10.0, 0.5 * 2**attempt))
     raise AssertionError("unreachable")

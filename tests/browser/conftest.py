@@ -72,8 +72,8 @@ def fill(url: str, folder: Path) -> Site:
             params={"finetune.tau": 1.4},
             work_dir=folder / "work",
             log_images="true",
-            description=f"**Result**: accuracy {accuracy:.3f}",
         ) as run:
+            run.describe(f"**Result**: accuracy {accuracy:.3f}")
             for step in range(0, 50, 10):
                 run.metrics({"train/loss": (2 - number) / (1 + step)}, step)
             run.metrics({"test/accuracy": accuracy})

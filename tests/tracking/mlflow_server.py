@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def free_port() -> int:
@@ -80,3 +87,47 @@ class TrackingServer(Process):
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+@contextlib.contextmanager
+def guarded(url: str, user: str, password: str) -> Iterator[int]:
+    """A proxy on loopback that lets only this login through to a server; gives its port."""
+    login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    class Guard(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") != login:
+                self.answer(401, b"who are you?", {})
+                return
+            length = int(self.headers.get("Content-Length") or 0)
+            kept = {k: v for k, v in self.headers.items() if k not in ("Authorization", "Host")}
+            request = urllib.request.Request(
+                url + self.path, self.rfile.read(length) or None, kept, method=self.command
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    self.answer(response.status, response.read(), response.headers)
+            except urllib.error.HTTPError as error:
+                self.answer(error.code, error.read(), error.headers)
+            except OSError:
+                self.answer(503, b"", {})
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+        def answer(self, status: int, body: bytes, headers: Any) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", headers.get("Content-Type") or "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guard)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        yield proxy.server_port
+    finally:
+        proxy.shutdown()
+        proxy.server_close()

@@ -79,14 +79,14 @@ def test_files_are_kept_even_when_their_source_is_replaced(tmp_path: Path) -> No
     source = tmp_path / "table.json"
     source.write_text("old")
     spool = Spool(tmp_path / "run")
-    kept = spool.keep(source)
+    path = spool.path(spool.keep(source))
     new = tmp_path / "new"
     new.write_text("new")
     new.replace(source)
-    assert spool.path(kept).read_text() == "old"
-    assert spool.path(kept).name == "table.json"
-    spool.forget(kept)
-    assert not spool.path(kept).exists()
+    assert path.read_text() == "old"
+    assert path.name == "table.json"
+    spool.forget(path)
+    assert not path.exists()
     spool.close()
 
 
@@ -157,7 +157,8 @@ def test_the_sender_outlives_failures(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sender.finish(30)
+    assert sender.flush(30)
+    sender.abandon()
     assert sorted(arrived) == list(range(400))
     assert "demo: the tracking server takes no records (server away)" in said[0]
     assert "is back" in said[1]
@@ -165,7 +166,7 @@ def test_the_sender_outlives_failures(tmp_path: Path) -> None:
 
 
 def test_the_sender_gives_up_when_told(tmp_path: Path) -> None:
-    """`finish` returns False at its limit, and the records stay on disk."""
+    """`flush` returns False at its limit, and the records stay on disk."""
 
     def deliver(spool: Spool, records: Sequence[Waiting]) -> None:
         raise ConnectionError("away")
@@ -173,7 +174,8 @@ def test_the_sender_gives_up_when_told(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "run")
     sender = Sender(spool, deliver, lambda _: None, name="demo")
     spool.append({"n": 7})
-    assert not sender.finish(0.1)
+    assert not sender.flush(0.1)
+    sender.abandon()
     again = Spool(tmp_path / "run")
     assert numbers(again) == [7]
     again.close()
