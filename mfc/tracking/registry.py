@@ -27,6 +27,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from mfc.errors import UserError
+from mfc.files import file_digest, value_digest
 from mfc.log import PrintLog
 from mfc.tracking.context import PACKAGE
 from mfc.tracking.names import CHAMPION_ALIAS, REGISTERED_MODEL, alias_for_title, clean_tags
@@ -141,10 +142,11 @@ def _new_version(
     return int(made.version)
 
 
-def fetch_encoder(uri: str, into: Path) -> Path:
-    """Download the encoder of a registered model (``models:/NAME@ALIAS`` or ``…/VERSION``) into a folder.
+def fetch_encoder(uri: str, parent: Path) -> Path:
+    """Download the encoder of a registered model (``models:/NAME@ALIAS`` or ``…/VERSION``).
 
-    A title may stand where its alias belongs. ``into`` appears whole or not at all; an older one is replaced.
+    A title may stand where its alias belongs. The folder is named after what is in it, so that two versions
+    never take each other's place; it appears whole or not at all.
 
     Raises:
         UserError: when the registry has no such model or the server does not answer.
@@ -152,12 +154,12 @@ def fetch_encoder(uri: str, into: Path) -> Path:
     connect()
     match = re.fullmatch(r"models:/(?P<name>[^@]+)@(?P<alias>.+)", uri)
     exact = f"models:/{match['name']}@{_known_alias(match['alias'])}" if match else uri.rstrip("/")
-    into.parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(into.parent / ".fetch.lock"),
-        tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch-") as scratch,
+        FileLock(parent / ".fetch.lock"),
+        tempfile.TemporaryDirectory(dir=parent, prefix=".fetch-") as scratch,
     ):
-        for left in into.parent.glob(".fetch-*"):  # by a process that was killed: the lock is ours
+        for left in parent.glob(".fetch-*"):  # by a process that was killed: the lock is ours
             if left != Path(scratch):
                 shutil.rmtree(left, ignore_errors=True)
         try:
@@ -173,8 +175,10 @@ def fetch_encoder(uri: str, into: Path) -> Path:
         missing = [name for name in ENCODER_FILES if not (got / name).is_file()]
         if missing:
             raise UserError(f"{uri}: has no {missing[0]}, so it is no model of mfc; give another --model")
-        shutil.rmtree(into, ignore_errors=True)
-        got.rename(into)
+        content = {path.name: file_digest(path) for path in got.iterdir() if path.is_file()}
+        into = parent / value_digest(content)
+        if not into.exists():
+            got.rename(into)
     return into
 
 
