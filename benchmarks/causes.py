@@ -34,7 +34,8 @@ from mfc.faces.selection import select
 from mfc.faces.store import FaceStore
 from mfc.files import write_json, write_text
 from mfc.log import Log, PrintLog, progress
-from mfc.stages import preprocess, pretrain, synthesize
+from mfc.stages import pretrain, synthesize
+from mfc.stages.preprocess import preprocess
 
 Change = Callable[[Constraints, np.ndarray], Constraints]
 """(constraints, labels (n,)) → other constraints."""
@@ -195,10 +196,10 @@ def main() -> None:
         folder = options.work / f"corpus-{seed}"
         root = synthesize.run(Synthesize(seed=seed), folder / "corpus", log)
         cutting = built(Preprocess, "preprocess")
-        store = preprocess.run(cutting, root, folder / "faces", log)
+        store = preprocess(cutting, root, folder / "faces", log)
         model = pretrain.run(built(Pretrain, "pretrain", eval_every=0), store, folder / "pretrain", log)
         drawn = draw_long(folder / "long", seed, options.long)
-        long = preprocess.run(cutting, drawn, folder / "long-faces", log)
+        long = preprocess(cutting, drawn, folder / "long-faces", log)
         for kind, source in (("demo", store), ("long", long)):
             for title in source.titles("val"):
                 key = f"{kind}/{seed}-{title}"

@@ -23,7 +23,8 @@ from PIL import Image, ImageDraw
 from benchmarks.harness import Measured, in_turns
 from mfc.config import Preprocess
 from mfc.log import PrintLog
-from mfc.stages import preprocess
+from mfc.processes import available_cores
+from mfc.stages.preprocess import preprocess
 
 PAGE = (1654, 1170)
 FACES_A_PAGE = 12
@@ -134,7 +135,7 @@ def preprocessing(sizes: Sequence[int], repeats: int) -> Iterator[Measured]:
 
     Decoding runs in as many threads (Pillow lets go of the interpreter), so it pays for no process to start.
     """
-    jobs = preprocess.available_cores()
+    jobs = available_cores()
     with tempfile.TemporaryDirectory() as name:
         for n in sizes:
             for mode, kind in (("L", "grey"), ("RGB", "colour")):
@@ -142,7 +143,7 @@ def preprocessing(sizes: Sequence[int], repeats: int) -> Iterator[Measured]:
                 paths = write_corpus(root, n, mode)
 
                 def ours(root: Path = root, store: Path = store) -> None:
-                    preprocess.run(Preprocess(jobs=jobs), root, store, _Silent())
+                    preprocess(Preprocess(jobs=jobs), root, store, _Silent())
                     shutil.rmtree(store)
 
                 def baseline(paths: list[Path] = paths) -> None:

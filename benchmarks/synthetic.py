@@ -56,7 +56,8 @@ def difficulty(
     from mfc.encoders.device import pick_compute
     from mfc.encoders.network import EncoderConfig, load_encoder, new_encoder, save_encoder
     from mfc.log import PrintLog
-    from mfc.stages import finetune, preprocess, pretrain, synthesize
+    from mfc.stages import finetune, pretrain, synthesize
+    from mfc.stages.preprocess import preprocess
 
     log, stages = PrintLog(), load_experiment(experiment)
     evaluation = build(Evaluate, stages.stage("evaluate"), source=experiment)
@@ -72,7 +73,7 @@ def difficulty(
         folder = work / f"corpus-{corpus_seed}"
         root = synthesize.run(Synthesize(seed=corpus_seed), folder / "corpus", log)
         cutting = build(Preprocess, stages.stage("preprocess"), source=experiment)
-        store = preprocess.run(cutting, root, folder / "faces", log)
+        store = preprocess(cutting, root, folder / "faces", log)
         for seed in range(training_seeds):
             values = {**stages.stage("pretrain"), "seed": seed, "eval_every": 0}
             training = build(Pretrain, values, source=experiment)

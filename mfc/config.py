@@ -35,6 +35,7 @@ def option(
     return field(default=default, metadata=meta)
 
 
+DEFAULT_ANNOTATIONS = "annotations.v2018.05.31"
 DEVICES = "Where to compute: auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps."
 COMPILE = "Compile the network (torch.compile) before training: needs a C++ compiler, and minutes to start."
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -81,7 +82,7 @@ class Preprocess:
     """Crop the faces of a Manga109-layout corpus into a face store."""
 
     store: str = option("", "Folder of the face store. Empty: <work_dir>/<experiment>/faces.")
-    annotations: str = option("annotations.v2018.05.31", "Annotation folder below the corpus root.")
+    annotations: str = option(DEFAULT_ANNOTATIONS, "Annotation folder below the corpus root.")
     splits: str = option("", "JSON file of title lists {train, val, test}. Empty: see docs/reproducing.md.")
     size: int = option(256, "Side of a stored crop, pixels.", minimum=16, maximum=2048)
     color: bool = option(True, "Store three channels; false stores one.")
@@ -207,7 +208,7 @@ class Cluster:
     boxes: str = option("", "Face boxes of a folder of pages: a COCO JSON or a CSV file.")
     frames: str = option("", "Frame (panel) boxes: COCO JSON or CSV. Empty: those in --boxes, if it has any.")
     annotations: str = option(
-        "annotations.v2018.05.31", "Annotation folder of a Manga109-layout folder; its labels are not read."
+        DEFAULT_ANNOTATIONS, "Annotation folder of a Manga109-layout folder; its labels are not read."
     )
     out: str = option("", "Folder to write. Empty: <work_dir>/<experiment>/cluster/<name of the comic>.")
     model: str = option("", "Encoder folder or models:/… URI. Empty: this experiment's pre-trained one.")

@@ -64,10 +64,10 @@ def synthesize(session: Session, run: Run) -> Path:
 
 
 def preprocess(session: Session, run: Run) -> FaceStore:
-    from mfc.stages import preprocess as stage
+    from mfc.stages.preprocess import preprocess as make_store
 
     config = session.config(Preprocess)
-    store = stage.run(
+    store = make_store(
         config, _corpus(session, run), _store_path(session, config.store), run, session.where.overwrite
     )
     _log_dataset(run, store, "preprocess")

@@ -26,7 +26,8 @@ from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import evaluate_clustering, preprocess
+from mfc.stages import evaluate_clustering
+from mfc.stages.preprocess import preprocess
 from tests.golden.conftest import GOLDEN
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -62,7 +63,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FaceStore:
     splits = folder / "splits.json"
     splits.write_text(json.dumps({"train": [], "val": VAL, "test": TEST}))
     config = Preprocess(size=37, color=False, jobs=1, splits=str(splits))
-    return preprocess.run(config, GOLDEN / "corpus", folder / "store", PrintLog())
+    return preprocess(config, GOLDEN / "corpus", folder / "store", PrintLog())
 
 
 def groups(*sizes: int, spread: float = 0.05) -> tuple[np.ndarray, np.ndarray]:

@@ -21,11 +21,12 @@ from mfc.corpus.manga109 import Corpus, is_other, open_corpus
 from mfc.corpus.splits import reference_split
 from mfc.errors import UserError
 from mfc.faces.batches import Choices, apply_gamma, centre_choices, gamma_exponent, resized_side, transform
+from mfc.faces.build import EXPORT_FOLDER
 from mfc.faces.cut import stretch
 from mfc.faces.selection import page_and_frame_codes, select
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import preprocess
+from mfc.stages.preprocess import preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZE = 224
@@ -46,7 +47,7 @@ def make_store(golden: Path, folder: Path, **parameters: Any) -> FaceStore:
     lists = folder / "lists.json"
     lists.write_text(json.dumps(read(golden, "crops.json")["title_lists"]), encoding="utf-8")
     config = Preprocess(splits=str(lists), export_crops=True, jobs=1, **parameters)
-    return preprocess.run(config, golden / "corpus", folder / "faces", PrintLog())
+    return preprocess(config, golden / "corpus", folder / "faces", PrintLog())
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_the_store_has_the_recorded_faces_in_the_recorded_order(golden: Path, st
 
 def test_the_same_faces_are_kept_and_cut_alike(golden: Path, store: FaceStore) -> None:
     """What is dropped, the expanded box, the file's place and size, and the mean of the cut pixels."""
-    folder = store.path / preprocess.EXPORT_FOLDER
+    folder = store.path / EXPORT_FOLDER
     boxes = store.table[["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]]
     recorded = listed_faces(golden)
     assert store.table["row"].notna().tolist() == [face["kept"] for face in recorded]
@@ -116,7 +117,7 @@ def test_the_same_faces_are_kept_and_cut_alike(golden: Path, store: FaceStore) -
 
 def test_the_stored_crop_is_the_cut_stretched_by_pillow(store: FaceStore) -> None:
     """crops.npy holds what the reference's Resize would make of the cut without a second JPEG encoding."""
-    folder = store.path / preprocess.EXPORT_FOLDER
+    folder = store.path / EXPORT_FOLDER
     kept = store.table[store.table["row"].notna()]
     for character, face, row in zip(kept["character_id"], kept["face_id"], kept["row"], strict=True):
         with Image.open(folder / character / f"{face}.png") as image:
@@ -128,7 +129,7 @@ def test_the_stored_crop_is_the_cut_stretched_by_pillow(store: FaceStore) -> Non
 def test_folders_of_characters_are_made_before_the_size_test(golden: Path, store: FaceStore) -> None:
     """A character none of whose faces is kept has an empty folder."""
     crops = read(golden, "crops.json")
-    folders = sorted((store.path / preprocess.EXPORT_FOLDER).iterdir())
+    folders = sorted((store.path / EXPORT_FOLDER).iterdir())
     assert [f.name for f in folders] == sorted(crops["crop_directories"])
     assert [f.name for f in folders if not any(f.iterdir())] == sorted(crops["empty_crop_directories"])
 

@@ -15,9 +15,11 @@ from PIL import Image
 
 from mfc.config import Preprocess
 from mfc.errors import UserError
+from mfc.faces import build
+from mfc.faces.build import EXPORT_FOLDER
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
-from mfc.stages import preprocess
+from mfc.stages.preprocess import preprocess
 
 Box = tuple[int, int, int, int]
 SMALL = Preprocess(size=16, jobs=1)
@@ -70,7 +72,7 @@ def make(
     root: Path, store: Path, config: Preprocess = SMALL, overwrite: bool = False
 ) -> tuple[FaceStore, Heard]:
     log = Heard()
-    return preprocess.run(config, root, store, log, overwrite), log
+    return preprocess(config, root, store, log, overwrite), log
 
 
 def test_a_face_is_cut_with_its_margin_and_stretched(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pyt
     """The size is known when the annotations are read."""
     root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
     usage = type("Usage", (), {"free": 5})
-    monkeypatch.setattr(preprocess.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"needs 0\.0 GB .*--color false"):
         make(root, tmp_path / "s")
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
@@ -305,7 +307,7 @@ def test_exported_crops_lie_in_folders_of_their_characters(tmp_path: Path) -> No
     pages = page_xml(0, [(20, 10, 60, 50)]) + page_xml(1, [(0, 0, 9, 9)], who="000000bb")
     root = write_corpus(tmp_path / "c", pages, {0: noise(), 1: noise()})
     store, _ = make(root, tmp_path / "s", replace(SMALL, export_crops=True))
-    folder = store.path / preprocess.EXPORT_FOLDER
+    folder = store.path / EXPORT_FOLDER
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) == [
         "000000aa",
         "000000aa/00000000.png",
