@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from mfc.adapt.adaptation import link_faces
 
 from benchmarks import harness
-from mfc.adapt.adaptation import link_faces
 from mfc.adapt.constraints import nearest_neighbours
 from mfc.adapt.quality import constraint_quality
 from mfc.clusters.counting import constrained_tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -20,15 +21,31 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes that start when first used; none for one job. Spawned, because threads may run here."""
+    """Processes that start when first used; none for one job. Spawned, because threads may run here.
+
+    They end with this process, however it ends.
+    """
     if jobs == 1:
         yield None
         return
-    executor = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent)
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, also when that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def wait() -> None:
+            parent.join()  # a pipe that closes with the parent: nothing is polled
+            os._exit(1)
+
+        threading.Thread(target=wait, name="mfc-end-with-parent", daemon=True).start()
 
 
 def map_in(

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
+from mfc.corpus.boxes import BoxRow, read_boxes
+from mfc.corpus.digests import content_digests
+from mfc.corpus.folders import PageFinder, PictureFolder, find_pictures
 from mfc.corpus.manga109 import UNKNOWN, Book, Box, Character, Face, Frame, Page, open_corpus
-from mfc.corpus.sheets import read_csv
+from mfc.corpus.names import composed, refuse_unusable_path
+from mfc.corpus.pictures import PictureError, Size, picture_size, scale_to_picture
 from mfc.errors import UserError
 from mfc.files import value_digest
 
-PICTURES = (".jpg", ".jpeg", ".png")
-FACE_KINDS = ("face", "faces", "head")
-FRAME_KINDS = ("frame", "frames", "panel", "panels")
 INSIDE = 0.5
 """A box that sticks out of its page is clipped when at least this share of it is inside."""
-MAX_JSON_BYTES = 256 * 2**20
 LAYOUTS = (
     "give a folder in Manga109 layout (books.txt, images, annotations…), a folder of pages with --boxes, or "
     "a folder of cut-out faces"
@@ -45,178 +40,281 @@ class Comic:
     """Page index → how its owner calls the page: the picture's file name, or the number in Manga109."""
     pages_known: bool
     """False for cut-out faces: nothing is known of pages, and boxes are the whole pictures."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out or changed, for the person who gave the comic."""
 
-    def fingerprint(self) -> str:
-        """Changes with boxes and with names and sizes of the pictures (not with their pixels)."""
-        pictures = [(p.name, p.stat().st_size if p.is_file() else -1) for p in self.pictures.values()]
-        return value_digest([dataclasses.asdict(self.book), pictures, self.pages_known])
+    def fingerprint(self, cache: Path | None = None) -> str:
+        """Changes with the boxes, and with names and contents of the pictures that have faces.
+
+        Args:
+            cache: where digests of pictures are remembered, see `mfc.corpus.digests`.
+        """
+        pictures = [self.pictures[page.index] for page in self.book.pages if page.faces]
+        contents = list(zip([p.name for p in pictures], content_digests(pictures, cache), strict=True))
+        return value_digest([dataclasses.asdict(self.book), contents, self.pages_known])
 
 
 def read_comic(
-    folder: Path, *, title: str = "", boxes: str = "", frames: str = "", annotations: str
+    folder: Path,
+    *,
+    title: str = "",
+    boxes: str = "",
+    frames: str = "",
+    annotations: str,
+    strict: bool = True,
 ) -> Comic:
     """Read the comic in ``folder``; see `mfc.config.Cluster` for the other arguments.
 
     Raises:
-        UserError: naming the file and the line, column or id that is wrong.
+        UserError: naming the file and the line, column or id that is wrong; with ``strict`` also for a
+            picture that cannot be read, whose faces are left out otherwise.
     """
+    for what, path in (("--input ", str(folder)), ("--boxes ", boxes), ("--frames ", frames)):
+        refuse_unusable_path(path, what)
     if not folder.is_dir():
         raise UserError(f"--input {folder}: there is no such folder; {LAYOUTS}")
+    refuse_unusable_path(folder.resolve(), "--input ")
     if boxes:
-        return _pages_with_boxes(folder, Path(boxes), Path(frames) if frames else None)
+        return _pages_with_boxes(folder, Path(boxes), Path(frames) if frames else None, strict)
     if frames:
         raise UserError(f"--frames {frames}: frames need faces; give their boxes by --boxes")
     if (folder / "books.txt").is_file():
-        return _manga109(folder, title, annotations)
+        return _manga109(folder, title, annotations, strict)
     if (folder / "images").is_dir():
         raise UserError(f"--input {folder} has images but no books.txt; write the titles into it, one a line")
-    return _cut_faces(folder)
+    return _cut_faces(folder, strict)
 
 
-def _manga109(folder: Path, title: str, annotations: str) -> Comic:
+def _manga109(folder: Path, title: str, annotations: str, strict: bool) -> Comic:
     corpus = open_corpus(folder, annotations)
     if not title and len(corpus.titles) > 1:
         shown = ", ".join(corpus.titles[:8]) + (", …" if len(corpus.titles) > 8 else "")
         raise UserError(f"--input {folder} has {len(corpus.titles)} titles; choose one by --title: {shown}")
-    title = title or corpus.titles[0]
+    title = corpus.title(title or corpus.titles[0])
     book = corpus.read_book(title, labels=False)
-    _refuse_twins((face.face_id, f"{title}, page {page.index}") for page in book.pages for face in page.faces)
-    pages = []
-    for page in book.pages:
-        path = corpus.image_path(title, page.index)
-        if page.faces and 0 in (page.width, page.height) and path.is_file():
-            width, height = _size(path)
-            page = dataclasses.replace(page, width=width, height=height)
-        pages.append(page)
-    pictures = {page.index: corpus.image_path(title, page.index) for page in pages}
+    _refuse_twins(book)
+    pictures = {page.index: corpus.image_path(title, page.index) for page in book.pages}
+    sizes = _Sizes(strict)
+    pages = [
+        _page_of_picture(page, pictures[page.index], sizes)
+        if page.faces and pictures[page.index].exists()
+        else page
+        for page in book.pages
+    ]
     names = {page.index: str(page.index) for page in pages}
-    return _checked(Comic(dataclasses.replace(book, pages=tuple(pages)), pictures, names, True), folder)
+    comic = Comic(dataclasses.replace(book, pages=tuple(pages)), pictures, names, True, sizes.notes())
+    return _checked(comic, folder)
 
 
-def _cut_faces(folder: Path) -> Comic:
-    paths = _pictures(folder)
-    if not paths:
-        raise UserError(f"--input {folder} holds no {' or '.join(PICTURES)} file; {LAYOUTS}")
-    pages = []
-    for index, path in enumerate(paths):
-        width, height = _size(path)
-        face = Face(path.name, UNKNOWN, (0, 0, width, height))
-        pages.append(Page(index, width, height, (), (face,)))
-    return Comic(
-        _book(folder, pages), dict(enumerate(paths)), {i: p.name for i, p in enumerate(paths)}, False
+def _page_of_picture(page: Page, path: Path, sizes: _Sizes) -> Page:
+    """A page of an annotation in the size of its picture, its boxes with it; as it was without one."""
+    size = sizes.of(path, path.name, len(page.faces))
+    if size is None or size == (page.width, page.height):
+        return page
+    annotated = (page.width, page.height) if page.width and page.height else size
+    scale = sizes.scale(annotated, size, path.name, str(path), "; or cut them as they are by --strict false")
+    if scale is None:
+        return page
+    x, y = scale
+
+    def scaled(box: Box) -> Box:
+        return round(box[0] * x), round(box[1] * y), round(box[2] * x), round(box[3] * y)
+
+    return Page(
+        page.index,
+        *size,
+        tuple(Frame(frame.frame_id, scaled(frame.box)) for frame in page.frames),
+        tuple(Face(face.face_id, face.character_id, scaled(face.box)) for face in page.faces),
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A box of a table or of a COCO file."""
+class _Sizes:
+    """Sizes of pictures, and what there is to say about them: unreadable ones, and boxes that are scaled."""
 
-    where: str
-    """File and line or id, for messages."""
-    page: str
-    kind: str
-    """What it is of; empty when the file does not say."""
-    box: tuple[float, float, float, float]
-    given_id: str
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._unreadable: list[str] = []
+        self._lost = 0
+        self._scaled: dict[str, str] = {}
+        self._unfit: dict[str, str] = {}
 
+    def of(self, path: Path, name: str, faces: int) -> Size | None:
+        """The size of a picture; None, and noted, if it cannot be read and is not needed or not strictly."""
+        try:
+            return picture_size(path)
+        except OSError as error:
+            reason = str(error) if isinstance(error, PictureError) else error.strerror
+            if faces and self._strict:
+                raise UserError(
+                    f"{path}: cannot be read ({reason}); mend it, take it out, or go on without it by "
+                    "--strict false"
+                ) from None
+            self._unreadable.append(f"{name} ({reason})")
+            self._lost += faces
+            return None
 
-def _pages_with_boxes(folder: Path, boxes: Path, frames: Path | None) -> Comic:
-    paths = _pictures(folder)
-    if not paths:
-        raise UserError(
-            f"--input {folder} holds no {' or '.join(PICTURES)} file; give the folder of the pages"
-        )
-    index_of = {path.name: index for index, path in enumerate(paths)}
-    rows = _rows(boxes, default="face")
-    if frames is not None:
-        rows = [row for row in rows if row.kind != "frame"]
-        rows += [row for row in _rows(frames, default="frame") if row.kind == "frame"]
-    sizes: dict[int, tuple[int, int]] = {}
-    faces: dict[int, list[Face]] = {index: [] for index in range(len(paths))}
-    panels: dict[int, list[Frame]] = {index: [] for index in range(len(paths))}
-    seen: list[tuple[str, str]] = []
-    for row in rows:
-        index = _page_of(row, index_of, folder)
-        if index not in sizes:
-            sizes[index] = _size(paths[index])
-        box = _clipped(row, sizes[index])
-        if row.kind == "frame":
-            panels[index].append(Frame(f"{index}-{len(panels[index])}", box))
-        else:
-            face_id = row.given_id or _id_of(paths[index].name, box)
-            seen.append((face_id, row.where))
-            faces[index].append(Face(face_id, UNKNOWN, box))
-    _refuse_twins(seen)
-    pages = [
-        Page(index, *sizes.get(index, (0, 0)), tuple(panels[index]), tuple(faces[index]))
-        for index in range(len(paths))
-    ]
-    names = {index: path.name for index, path in enumerate(paths)}
-    return _checked(Comic(_book(folder, pages), dict(enumerate(paths)), names, True), boxes)
+    def scale(
+        self, annotated: Size, size: Size, name: str, where: str, or_else: str = ""
+    ) -> tuple[float, float] | None:
+        """What boxes for a page of one size are multiplied by for its picture of another.
 
-
-def _checked(comic: Comic, source: Path) -> Comic:
-    if not any(page.faces for page in comic.book.pages):
-        raise UserError(f"{source}: has no face box; there is nothing to cluster")
-    return comic
-
-
-def _book(folder: Path, pages: list[Page]) -> Book:
-    return Book(folder.resolve().name or "comic", (Character(UNKNOWN, ""),), tuple(pages))
-
-
-def _refuse_twins(ids: Any) -> None:
-    seen: dict[str, str] = {}
-    for face_id, where in ids:
-        if face_id in seen:
+        None, and noted, when the two differ in shape, it is not strictly, and there is something ``or_else``.
+        """
+        if abs(annotated[0] - size[0]) <= 1 and abs(annotated[1] - size[1]) <= 1:
+            return 1.0, 1.0
+        scale = scale_to_picture(annotated, size)
+        if scale is None and (self._strict or not or_else):
             raise UserError(
-                f"{where}: face id {face_id!r} is there already ({seen[face_id]}); give each its own"
+                f"{where}: the boxes are for a page of {annotated[0]}x{annotated[1]} pixels, but {name} has "
+                f"{size[0]}x{size[1]}; give the picture that they were drawn on{or_else}"
             )
-        seen[face_id] = where
+        found = self._scaled if scale else self._unfit
+        found.setdefault(
+            name, f"for {annotated[0]}x{annotated[1]} pixels where {name} has {size[0]}x{size[1]}"
+        )
+        return scale
+
+    def notes(self) -> tuple[str, ...]:
+        result = []
+        for pages, what in ((self._scaled, "scaled to the pictures"), (self._unfit, "used as they are")):
+            if pages:
+                first = next(iter(pages.values()))
+                result.append(f"the boxes of {len(pages)} pages are for other sizes, {first}, and are {what}")
+        if self._unreadable:
+            names = "; ".join(self._unreadable[:8]) + "; …" * (len(self._unreadable) > 8)
+            result.append(
+                f"{len(self._unreadable)} pictures cannot be read, and {self._lost} faces on them are left "
+                f"out: {names}"
+            )
+        return tuple(result)
+
+
+def _some_pictures(folder: Path) -> PictureFolder:
+    found = find_pictures(folder)
+    if not found.paths:
+        passed_over = f" ({found.passed_over})" if found.passed_over else ""
+        raise UserError(f"--input {folder} holds no picture (.jpg, .png, .webp, …){passed_over}; {LAYOUTS}")
+    return found
+
+
+def _cut_faces(folder: Path, strict: bool) -> Comic:
+    found, sizes = _some_pictures(folder), _Sizes(strict)
+    pages, pictures, names = [], {}, {}
+    for index, (path, name) in enumerate(zip(found.paths, found.names, strict=True)):
+        size = sizes.of(path, name, 1)
+        if size is not None:
+            face = Face(name, UNKNOWN, (0, 0, *size))
+            pages.append(Page(index, *size, (), (face,)))
+            pictures[index], names[index] = path, name
+    notes = (*filter(None, [found.passed_over]), *sizes.notes())
+    return _checked(Comic(_book(folder, pages), pictures, names, False, notes), folder)
+
+
+def _pages_with_boxes(folder: Path, boxes: Path, frames: Path | None, strict: bool) -> Comic:
+    found = _some_pictures(folder)
+    rows, notes = _rows(found, boxes, frames)
+    _refuse_shares(boxes, [row.box for _, row in rows])
+    faces: dict[int, list[Face]] = {index: [] for index in range(len(found.paths))}
+    panels: dict[int, list[Frame]] = {index: [] for index in range(len(found.paths))}
+    on_page: dict[int, list[BoxRow]] = {index: [] for index in range(len(found.paths))}
+    for index, row in rows:
+        on_page[index].append(row)
+    sizes, pages = _Sizes(strict), []
+    seen: dict[str, BoxRow] = {}
+    for index, (path, name) in enumerate(zip(found.paths, found.names, strict=True)):
+        size = sizes.of(path, name, sum(row.kind == "face" for row in on_page[index]))
+        for row in on_page[index]:
+            if size is None:
+                continue
+            scale = sizes.scale(row.page_size or size, size, name, row.where) or (1.0, 1.0)
+            box = _clipped(row, size, scale)
+            if row.kind == "frame":
+                panels[index].append(Frame(f"{index}-{len(panels[index])}", box))
+            else:
+                faces[index].append(Face(_new_id(row, name, box, seen), UNKNOWN, box))
+        pages.append(Page(index, *(size or (0, 0)), tuple(panels[index]), tuple(faces[index])))
+    notes += [*filter(None, [found.passed_over]), *sizes.notes()]
+    pictures, names = dict(enumerate(found.paths)), dict(enumerate(found.names))
+    return _checked(Comic(_book(folder, pages), pictures, names, True, tuple(notes)), boxes)
+
+
+def _rows(
+    folder: PictureFolder, boxes: Path, frames: Path | None
+) -> tuple[list[tuple[int, BoxRow]], list[str]]:
+    """Every box with the index of its page, and what was left out."""
+    files = [read_boxes(boxes, "face"), *([read_boxes(frames, "frame")] if frames else [])]
+    rows: list[tuple[int, BoxRow]] = []
+    notes = [note for file in files for note in file.notes]
+    for number, (file, path) in enumerate(zip(files, (boxes, frames), strict=False)):
+        finder = PageFinder(folder)
+        for name in file.pages:
+            finder.claim(name, f"{path}")
+        wanted = ("face", "frame") if frames is None else ("face",) if number == 0 else ("frame",)
+        rows += [(finder.page_of(row.page, row.where), row) for row in file.rows if row.kind in wanted]
+        left = [row.kind for row in file.rows if row.kind not in wanted]
+        if left:
+            notes.append(
+                f"{path}: {len(left)} boxes of a {left[0]} are left out, because both files are given"
+            )
+    return rows, notes
+
+
+def _refuse_shares(path: Path, boxes: Sequence[tuple[float, ...]]) -> None:
+    """Refuse boxes that look like shares of the page: all in 0..1, or several with fractions in 0..100."""
+    sides = [side for box in boxes for side in box]
+    fractions = sum(side != round(side) for side in sides)
+    for most, looks in ((1, bool(sides)), (100, len(boxes) >= 4 and 2 * fractions > len(sides))):
+        if looks and min(sides) >= 0 and max(sides) <= most:
+            raise UserError(
+                f"{path}: all boxes lie within 0..{most}, as shares of the page do; give them in pixels"
+            )
+
+
+def _new_id(row: BoxRow, page: str, box: Box, seen: dict[str, BoxRow]) -> str:
+    """The id that the file gives a face, or one made of page and box; remembered in ``seen``."""
+    face_id = row.face_id or _id_of(page, box)
+    other = seen.setdefault(face_id, row)
+    if other is not row and row.face_id:
+        raise UserError(
+            f"{row.where}: face id {face_id!r} is there already ({other.where}); give each its own"
+        )
+    if other is not row:
+        raise UserError(
+            f"{row.where}: box {_shown(row.box)} on page {row.page} is there already ({other.where}); cut one"
+        )
+    return face_id
 
 
 def _id_of(page: str, box: Box) -> str:
     """An id for a face that has none: the same whenever the same box on the same page is read."""
-    return hashlib.sha256(f"{page} {box}".encode()).hexdigest()[:8]
+    made = hashlib.sha256(f"{composed(page)} {box}".encode()).hexdigest()[:8]
+    # Spreadsheets would turn 00000123 and 1e000005 into other numbers.
+    return f"f{made[1:]}" if re.fullmatch(r"\d+(e\d+)?", made) else made
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder; page 2 stands before page 10."""
-
-    def natural(path: Path) -> list[tuple[int, str]]:
-        parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-    found = (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
-    return sorted((p for p in found if p.is_file()), key=lambda path: (natural(path), path.name))
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height as the picture will be decoded: turned as its EXIF data says. Reads its head only."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable picture ({reason}); mend it or take it out") from None
+def _refuse_twins(book: Book) -> None:
+    seen: dict[str, int] = {}
+    for page in book.pages:
+        for face in page.faces:
+            if face.face_id in seen:
+                raise UserError(
+                    f"{book.title}, page {page.index}: face id {face.face_id!r} is there already (page "
+                    f"{seen[face.face_id]}); give each its own"
+                )
+            seen[face.face_id] = page.index
 
 
-def _page_of(row: _Row, index_of: Mapping[str, int], folder: Path) -> int:
-    for name in (row.page, re.split(r"[/\\]", row.page)[-1]):
-        if name in index_of:
-            return index_of[name]
-    some = ", ".join(list(index_of)[:3])
-    raise UserError(f"{row.where}: page {row.page!r} is not in {folder}, which has {some}, …; mend the name")
+def _shown(box: Iterable[float]) -> str:
+    return ",".join(f"{side:g}" for side in box)
 
 
-def _clipped(row: _Row, size: tuple[int, int]) -> Box:
-    xmin, ymin, xmax, ymax = row.box
-    shown = ",".join(f"{side:g}" for side in row.box)
-    if xmax <= xmin or ymax <= ymin:
-        raise UserError(f"{row.where}: box {shown} (xmin,ymin,xmax,ymax) is empty; mend its corners")
+def _clipped(row: BoxRow, size: Size, scale: tuple[float, float]) -> Box:
+    """The box of a row in pixels of its picture, inside of it."""
+    if row.box[2] <= row.box[0] or row.box[3] <= row.box[1]:
+        raise UserError(
+            f"{row.where}: box {_shown(row.box)} (xmin,ymin,xmax,ymax) is empty; mend its corners"
+        )
+    xmin, ymin, xmax, ymax = (side * scale[i % 2] for i, side in enumerate(row.box))
     box = (
         max(round(xmin), 0),
         max(round(ymin), 0),
@@ -227,122 +325,18 @@ def _clipped(row: _Row, size: tuple[int, int]) -> Box:
     # Half a pixel of rounding on each side is no sign of a wrong page.
     if inside < INSIDE * (xmax - xmin - 1) * (ymax - ymin - 1) or not inside:
         raise UserError(
-            f"{row.where}: box {shown} (xmin,ymin,xmax,ymax) lies outside of page {row.page}, "
+            f"{row.where}: box {_shown(row.box)} (xmin,ymin,xmax,ymax) lies outside of page {row.page}, "
             f"{size[0]}x{size[1]} pixels; mend the box or the page"
         )
     return box
 
 
-def _rows(path: Path, default: str) -> list[_Row]:
-    """The boxes of faces and frames in a file; ``default`` is what they are of when it does not say."""
-    rows = _coco_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
-    named = [dataclasses.replace(row, kind=_kind(row.kind)) for row in rows]
-    kinds = {row.kind for row in rows}
-    if not any(row.kind == default for row in named):
-        # A single kind of another name, or none at all, is what the option says.
-        if len(kinds) == 1 and not any(row.kind in ("face", "frame") for row in named):
-            return [dataclasses.replace(row, kind=default) for row in named]
-        if rows:
-            raise UserError(
-                f"{path}: none of its kinds of boxes ({', '.join(sorted(kinds))}) is called {default!r}; "
-                "rename the one that is"
-            )
-    return [row for row in named if row.kind in ("face", "frame")]
+def _checked(comic: Comic, source: Path) -> Comic:
+    if not any(page.faces for page in comic.book.pages):
+        said = f" ({'; '.join(comic.notes)})" if comic.notes else ""
+        raise UserError(f"{source}: has no face box{said}; there is nothing to cluster")
+    return comic
 
 
-def _kind(name: str) -> str:
-    folded = name.strip().lower()
-    return "face" if folded in FACE_KINDS else "frame" if folded in FRAME_KINDS else folded
-
-
-def _csv_rows(path: Path) -> list[_Row]:
-    pages = ("page", "image", "file", "file_name", "filename")
-    lines = read_csv(path, [pages])
-    corners, sides = ("xmin", "ymin", "xmax", "ymax"), ("x", "y", "width", "height")
-    rows = []
-    for line in lines:
-        where = f"{path}, line {line.number}"
-        columns = sides if set(sides) <= set(line.cells) else corners
-        for column in columns:
-            if column not in line.cells:
-                raise UserError(
-                    f"{path}, line 1: has no column {column}; boxes need {', '.join(corners)} or "
-                    f"{', '.join(sides)}"
-                )
-        a, b, c, d = (_number(line.cells[column], f"{where}, column {column}") for column in columns)
-        rows.append(
-            _Row(
-                where,
-                next(line.cells[name] for name in pages if name in line.cells),
-                next((line.cells[n] for n in ("kind", "category") if n in line.cells), ""),
-                (a, b, a + c, b + d) if columns == sides else (a, b, c, d),
-                _plain_id(line.cells.get("face_id", line.cells.get("id", "")), where),
-            )
-        )
-    return rows
-
-
-def _coco_rows(path: Path) -> list[_Row]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB; split the comic")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); mend it") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise UserError(f"{path}: not JSON text in UTF-8; save it as such") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
-    for name in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise UserError(f"{path}: has no list {name!r}; give boxes in COCO format, or a .csv file")
-    images = {
-        _field(image, "id", f"{path}: images[{i}]"): str(_field(image, "file_name", f"{path}: images[{i}]"))
-        for i, image in enumerate(content["images"])
-    }
-    categories = {
-        _field(c, "id", f"{path}: categories[{i}]"): str(_field(c, "name", f"{path}: categories[{i}]"))
-        for i, c in enumerate(content.get("categories") or [])
-    }
-    rows = []
-    for i, annotation in enumerate(content["annotations"]):
-        face_id = _field(annotation, "id", f"{path}: annotations[{i}]")
-        where = f"{path}: annotation {face_id}"
-        image = _field(annotation, "image_id", where)
-        if image not in images:
-            raise UserError(f"{where}: image_id {image!r} is not among the images; add it there or mend it")
-        box = _field(annotation, "bbox", where)
-        if len(box) != 4:
-            raise UserError(f"{where}: bbox is not [x, y, width, height]; mend it")
-        x, y, width, height = (_number(side, f"{where}, bbox") for side in box)
-        kind = categories.get(annotation.get("category_id"), "")
-        # A face of another export of ours keeps its id.
-        given = annotation.get("face_id", face_id)
-        rows.append(_Row(where, images[image], kind, (x, y, x + width, y + height), _plain_id(given, where)))
-    return rows
-
-
-def _field(item: Any, name: str, where: str) -> Any:
-    """A value of a COCO entry that has to be there: a number, a text, or the list ``bbox``."""
-    value = item.get(name) if isinstance(item, dict) else None
-    wanted: tuple[type, ...] = (list,) if name == "bbox" else (int, float, str)
-    if not isinstance(value, wanted):
-        raise UserError(f"{where}: has no {name}; add it")
-    return value
-
-
-def _plain_id(value: Any, where: str) -> str:
-    text = str(value).strip()
-    if len(text) > 128 or not text.isprintable():
-        raise UserError(f"{where}: {text[:20]!r}… is no id of a face; use up to 128 letters and digits")
-    return text
-
-
-def _number(value: Any, where: str) -> float:
-    try:
-        number = float(str(value).replace(",", ".")) if not isinstance(value, bool) else float("nan")
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < 1e9:
-        raise UserError(f"{where}: {value!r} is not a number of pixels; mend it")
-    return number
+def _book(folder: Path, pages: list[Page]) -> Book:
+    return Book(folder.resolve().name or "comic", (Character(UNKNOWN, ""),), tuple(pages))

@@ -8,10 +8,11 @@ names that look like numbers into ints, and it expands XML entities, which is re
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -19,9 +20,13 @@ from xml.parsers import expat
 import manga109api
 from defusedxml.common import EntitiesForbidden, ExternalReferenceForbidden
 
+from mfc.config import DEFAULT_ANNOTATIONS
+from mfc.corpus.digests import content_digests
+from mfc.corpus.names import composed, is_plain_name, refuse_unusable_path
+from mfc.corpus.pictures import SUFFIXES
+from mfc.corpus.reading import read_text
 from mfc.errors import UserError
 
-DEFAULT_ANNOTATIONS = "annotations.v2018.05.31"
 MAX_XML_BYTES = 64 * 2**20  # a real volume has about half a mebibyte
 
 # The reference's list, letter for letter: nothing is trimmed, folded or guessed.
@@ -96,69 +101,69 @@ class Book:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder in the Manga109 layout; make it with `open_corpus`."""
+    """A folder in the Manga109 layout; make it with `open_corpus`.
+
+    Titles are compared in one Unicode form, and their files found in whichever form the file system has them.
+    """
 
     root: Path
     annotations: str
     titles: tuple[str, ...]
-    _parser: manga109api.Parser = field(repr=False, compare=False)
+
+    @cached_property
+    def _title_of(self) -> Mapping[str, str]:
+        return {composed(title): title for title in self.titles}
+
+    def title(self, name: str) -> str:
+        """A title as ``books.txt`` spells it; `UserError` for one that is not there."""
+        if composed(name) not in self._title_of:
+            raise UserError(
+                f"title {name!r} is not in {self.root / 'books.txt'}; add it there or mend the name"
+            )
+        return self._title_of[composed(name)]
 
     def read_book(self, title: str, *, labels: bool = True) -> Book:
-        """Read one annotation file. `UserError` names the file and the line or the element that is wrong.
-
-        ``labels=False`` does not look at the characters: all faces are of one, `UNKNOWN`, without a name.
-        """
-        path = self._xml_path(title)
-        _refuse_unsafe_xml(path)
-        try:
-            raw = self._parser.get_annotation(title, annotation_type=self.annotations)
-        except (KeyError, TypeError):
-            raise UserError(
-                f"{path}: not a Manga109 annotation: expected <book title=…> with <pages>"
-            ) from None
-        if not labels:
-            raw["character"] = [{"@id": UNKNOWN, "@name": ""}]
-            for face in (face for page in raw["page"] for face in page["face"]):
-                face["@character"] = UNKNOWN
-        characters = tuple(
-            Character(_id(c, "id", f"{path}: a character"), _text(c, "name", f"{path}: a character"))
-            for c in raw["character"]
-        )
-        return Book(title, characters, tuple(_page(p, path) for p in raw["page"]))
+        """`read_annotation` of a title."""
+        return read_annotation(self.root, self.annotations, self.title(title), labels=labels)
 
     def image_path(self, title: str, index: int) -> Path:
-        """Where the picture of a page is; title and index cannot lead out of the images folder."""
-        self._known(title)
+        """Where the picture of a page is: ``NNN.jpg``, or what has its number and an ending of a picture.
+
+        Title and index cannot lead out of the images folder. `UserError` when two pictures have the number.
+        """
         if index < 0:
             raise UserError(f"{title}: page index {index} is negative; number pages from 0")
-        return self.root / "images" / title / f"{index:03d}.jpg"
+        folder = _as_spelled(self.root / "images" / self.title(title))
+        usual = folder / f"{index:03d}.jpg"
+        if usual.exists() or not folder.is_dir():
+            return usual
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and re.fullmatch(rf"0*{index}", path.stem)
+        )
+        if len(found) > 1:
+            raise UserError(f"{found[0]} and {found[1].name} are both page {index}; take one out")
+        return found[0] if found else usual
 
-    def fingerprint(self) -> str:
-        """Hash of what is annotated and of the pictures' names and sizes (not of their pixels)."""
+    def fingerprint(self, cache: Path | None = None) -> str:
+        """Hash of what is annotated and of the pictures, by their content.
+
+        Args:
+            cache: where digests of pictures are remembered, see `mfc.corpus.digests`.
+        """
         digest = hashlib.sha256()
+        pictures: list[Path] = []
         for title in self.titles:
-            digest.update(f"{title}\0".encode())
-            digest.update(hashlib.sha256(self._xml_path(title).read_bytes()).digest())
-            folder = self.root / "images" / title
+            xml = _xml_path(self.root, self.annotations, title).read_bytes()
+            digest.update(f"{title}\0{hashlib.sha256(xml).hexdigest()}\0".encode())
+            folder = _as_spelled(self.root / "images" / title)
             if folder.is_dir():
-                pictures = sorted((e.name, e.stat().st_size) for e in os.scandir(folder) if e.is_file())
-                digest.update(repr(pictures).encode())
+                found = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+                pictures += sorted(found, key=lambda path: path.name)
+        for path, content in zip(pictures, content_digests(pictures, cache), strict=True):
+            digest.update(f"{path.parent.name}\0{path.name}\0{content}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    def _known(self, title: str) -> None:
-        if title not in self.titles:
-            raise UserError(
-                f"title {title!r} is not in {self.root / 'books.txt'}; add it there or mend the name"
-            )
-
-    def _xml_path(self, title: str) -> Path:
-        self._known(title)
-        path = self.root / self.annotations / f"{title}.xml"
-        if not path.is_file():
-            raise UserError(
-                f"{path} is missing, but {self.root / 'books.txt'} lists {title!r}; add one or cut the other"
-            )
-        return path
 
 
 def open_corpus(root: Path, annotations: str = DEFAULT_ANNOTATIONS) -> Corpus:
@@ -167,12 +172,13 @@ def open_corpus(root: Path, annotations: str = DEFAULT_ANNOTATIONS) -> Corpus:
     Raises `UserError` when ``books.txt``, the images or the annotation folder is missing.
     """
     root = Path(root)
+    refuse_unusable_path(root)
     books = root / "books.txt"
     if not books.is_file():
         raise UserError(f"{root} has no books.txt; give the folder of a corpus in Manga109 layout")
     if not (root / "images").is_dir():
         raise UserError(f"{root} has no images folder; give the folder of a corpus in Manga109 layout")
-    if not _is_plain_name(annotations):
+    if not is_plain_name(annotations):
         raise UserError(f"--annotations {annotations!r} is not the name of a folder below {root}")
     if not (root / annotations).is_dir():
         others = sorted(p.name for p in root.glob("annotations*") if p.is_dir())
@@ -182,28 +188,73 @@ def open_corpus(root: Path, annotations: str = DEFAULT_ANNOTATIONS) -> Corpus:
             else "give the folder of a corpus in Manga109 layout"
         )
         raise UserError(f"{root} has no folder {annotations}; {remedy}")
-    try:
-        parser = manga109api.Parser(root)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{books}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
-    titles = []
-    for number, line in enumerate(parser.books, start=1):
-        title = line.removeprefix("\ufeff")
+    titles: dict[str, str] = {}
+    for number, line in enumerate(read_text(books).split("\n"), start=1):
+        title = line.removeprefix("\ufeff").rstrip()
         if not title:
             continue
-        if not _is_plain_name(title):
-            raise UserError(
-                f"{books}, line {number}: {title!r} cannot be the name of a folder; mend the title"
-            )
-        if title in titles:
+        if not is_plain_name(title, ".xml"):
+            shown = repr(title if len(title) <= 80 else f"{title[:80]}…")
+            raise UserError(f"{books}, line {number}: {shown} cannot be the name of a folder; mend the title")
+        if composed(title) in titles:
             raise UserError(f"{books}, line {number}: title {title!r} is listed twice; cut one of the lines")
-        titles.append(title)
+        titles[composed(title)] = title
     if not titles:
         raise UserError(f"{books} lists no title; write one a line")
-    parser.books = titles
-    return Corpus(root, annotations, tuple(titles), parser)
+    return Corpus(root, annotations, tuple(titles.values()))
+
+
+def read_annotation(root: Path, annotations: str, title: str, *, labels: bool = True) -> Book:
+    """Read one annotation file. `UserError` names the file and the line or the element that is wrong.
+
+    ``labels=False`` does not look at the characters: all faces are of one, `UNKNOWN`, without a name.
+    """
+    path = _xml_path(root, annotations, title)
+    _refuse_unsafe_xml(path)
+    try:
+        raw = _OneBook(root, path.stem).get_annotation(path.stem, annotation_type=annotations)
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not a Manga109 annotation: expected <book title=…> with <pages>") from None
+    if not labels:
+        raw["character"] = [{"@id": UNKNOWN, "@name": ""}]
+        for face in (face for page in raw["page"] for face in page["face"]):
+            face["@character"] = UNKNOWN
+    characters = tuple(
+        Character(_id(c, "id", f"{path}: a character"), _text(c, "name", f"{path}: a character"))
+        for c in raw["character"]
+    )
+    pages = tuple(_page(p, path) for p in raw["page"])
+    seen: set[int] = set()
+    for page in pages:
+        if page.index in seen:
+            raise UserError(f"{path}: page {page.index} is there twice; give each page an index of its own")
+        seen.add(page.index)
+    return Book(title, characters, pages)
+
+
+class _OneBook(manga109api.Parser):
+    """The parser without its constructor, which would read the list of all titles again."""
+
+    def __init__(self, root: Path, title: str) -> None:
+        self.root_dir = root
+        self.books = [title]
+
+
+def _xml_path(root: Path, annotations: str, title: str) -> Path:
+    path = _as_spelled(root / annotations / f"{title}.xml")
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing, but {root / 'books.txt'} lists {title!r}; add one or cut the other"
+        )
+    return path
+
+
+def _as_spelled(path: Path) -> Path:
+    """A path whose last name is in the Unicode form that the file system has it in."""
+    if not path.exists() and not path.name.isascii() and path.parent.is_dir():
+        wanted = composed(path.name)
+        return next((other for other in path.parent.iterdir() if composed(other.name) == wanted), path)
+    return path
 
 
 def is_other(name: str, rule: str = "paper") -> bool:
@@ -239,15 +290,6 @@ def assign_frame(face: Box, frames: tuple[Frame, ...], *, reference_quirks: bool
     return best
 
 
-def _is_plain_name(name: str) -> bool:
-    """Whether a name is one component of a path that stays in its folder, on any system."""
-    return (
-        name not in ("", ".", "..")
-        and not set(name) & set('/\\:*?"<>|')
-        and all(unicodedata.category(c) != "Cc" for c in name)
-    )
-
-
 def _refuse_unsafe_xml(path: Path) -> None:
     """Parse once without building anything: line of an error, and no entity that could expand or fetch.
 
@@ -259,6 +301,12 @@ def _refuse_unsafe_xml(path: Path) -> None:
             f"{path} is larger than {MAX_XML_BYTES >> 20} MiB, too large for an annotation; split it"
         )
 
+    data = path.read_bytes()
+
+    def declared(version: str, encoding: str | None, standalone: int) -> None:
+        if (encoding or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+            raise UserError(f"{path}, line 1: declares the encoding {encoding}; save it as UTF-8")
+
     def forbid_entity(name: str, *rest: Any) -> None:
         raise EntitiesForbidden(name, None, None, None, None, None)
 
@@ -267,11 +315,17 @@ def _refuse_unsafe_xml(path: Path) -> None:
 
     # manga109api decodes the file as UTF-8 whatever its declaration says: look at it in the same way.
     scanner = expat.ParserCreate("utf-8")
+    scanner.XmlDeclHandler = declared
     scanner.EntityDeclHandler = forbid_entity
     scanner.UnparsedEntityDeclHandler = forbid_entity
     scanner.ExternalEntityRefHandler = forbid_reference
     try:
-        scanner.Parse(path.read_bytes(), True)
+        data.decode("utf-8")
+        if b"\0" in data:
+            raise UserError(f"{path}: not UTF-8 text (byte {data.index(0)}); save it as UTF-8")
+        scanner.Parse(data, True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise UserError(

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfc.corpus.reading import read_text
 from mfc.errors import UserError
 
-MAX_BYTES = 256 * 2**20
 _FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
 """How a cell begins that a spreadsheet would compute, or whose mark against that has to be told from it."""
+HEADING_WITHIN = 10
+"""A title, a ``sep=;`` and blank lines may stand above the heading, in so many first lines."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +39,63 @@ def _text_of(cell: str) -> str:
 def read_csv(path: Path, columns: Sequence[Sequence[str]]) -> list[Line]:
     """Read a CSV file with a heading; commas, semicolons or tabs, with or without a byte order mark.
 
+    Columns without a name are left out when they are empty; cells that a spreadsheet left out at the end of
+    a line are empty.
+
     Args:
         columns: what has to be there, each with the names that it may have; all names become lower case.
 
     Raises:
         UserError: naming the file and the line or column, when it is missing, no text or not a full table.
     """
+    rows = io.StringIO(read_text(path, "“CSV UTF-8” in the spreadsheet"), newline="").readlines()
+    first, heading, delimiter = _heading(path, rows, columns)
+    names = [name for name in heading if name]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path}, line {first}: column {twice!r} is there twice; cut one")
+    reader = csv.reader(rows[first:], delimiter=delimiter, strict=True)
+    lines = []
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB, too large for a table; split it")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as “CSV UTF-8” in the spreadsheet"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        heading = [name.strip().lower() for name in next(reader, [])]
-        if len(set(heading)) < len(heading):
-            twice = next(name for name in heading if heading.count(name) > 1)
-            raise UserError(f"{path}, line 1: column {twice!r} is there twice; cut one")
-        for names in columns:
-            if not set(names) & set(heading):
-                raise UserError(
-                    f"{path}, line 1: has no column {' or '.join(names)}; its columns are "
-                    f"{', '.join(filter(None, heading)) or 'none'}"
-                )
-        lines = []
         for row in reader:
-            if not any(cell.strip() for cell in row):
+            where = f"{path}, line {first + reader.line_num}"
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
                 continue
-            if len(row) != len(heading):
+            if any(cells[len(heading) :]):
                 raise UserError(
-                    f"{path}, line {reader.line_num}: has {len(row)} cells under {len(heading)} columns; "
-                    "fill it up, or quote a text that holds the separator"
+                    f"{where}: has {len(row)} cells under {len(heading)} columns; quote a text that holds "
+                    "the separator, or name the columns"
                 )
-            cells = {name: _text_of(cell) for name, cell in zip(heading, row, strict=True)}
-            lines.append(Line(reader.line_num, cells))
+            cells += [""] * (len(heading) - len(cells))
+            nameless = [cell for name, cell in zip(heading, cells, strict=False) if cell and not name]
+            if nameless:
+                raise UserError(f"{where}: {nameless[0]!r} stands in a column without a name; name it")
+            named = {name: _text_of(cell) for name, cell in zip(heading, cells, strict=False) if name}
+            lines.append(Line(first + reader.line_num, named))
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend it") from None
+        where = f"{path}, line {first + reader.line_num}"
+        raise UserError(f"{where}: not valid CSV ({error}); mend it") from None
     return lines
+
+
+def _heading(path: Path, rows: Sequence[str], columns: Sequence[Sequence[str]]) -> tuple[int, list[str], str]:
+    """Number of the first line with all columns, its names, and the delimiter."""
+    most, best = -1, (1, [""])
+    for number, row in enumerate(rows[:HEADING_WITHIN], start=1):
+        delimiter = max(",;\t", key=row.count)
+        try:
+            heading = [name.strip().lower() for name in next(csv.reader([row], delimiter=delimiter))]
+        except (csv.Error, StopIteration):
+            continue
+        found = sum(bool(set(names) & set(heading)) for names in columns)
+        if found == len(columns):
+            return number, heading, delimiter
+        if found > most and any(heading):
+            most, best = found, (number, heading)
+    number, heading = best
+    names = next(names for names in columns if not set(names) & set(heading))
+    raise UserError(
+        f"{path}, line {number}: has no column {' or '.join(names)}; its columns are "
+        f"{', '.join(filter(None, heading)) or 'none'}"
+    )

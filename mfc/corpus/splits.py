@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mfc.config import SPLITS
+from mfc.corpus.names import composed
+from mfc.corpus.reading import read_json
 from mfc.errors import UserError
 
 Splits = dict[str, list[str]]
@@ -29,7 +30,8 @@ def reference_split(titles: Sequence[str]) -> Splits:
         )
     test = [*ordered[:10], ordered[MIN_TITLES - 1]]
     val = ordered[10:20]
-    return {"train": [t for t in ordered if t not in {*test, *val}], "val": val, "test": test}
+    others = {*test, *val}
+    return {"train": [t for t in ordered if t not in others], "val": val, "test": test}
 
 
 def resolve_splits(corpus_root: Path, titles: Sequence[str], splits_file: str = "") -> Splits:
@@ -49,37 +51,28 @@ def resolve_splits(corpus_root: Path, titles: Sequence[str], splits_file: str = 
 
 
 def _read(path: Path, titles: Sequence[str], corpus_root: Path) -> Splits:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"--splits {path}: there is no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(
-            f'{path}{line}: not valid JSON; write {{"train": [...], "val": [...], "test": [...]}}'
-        ) from None
-    except OSError as error:
-        raise UserError(f"--splits {path}: cannot be read ({error.strerror})") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f'{path}: expected {{"train": [...], "val": [...], "test": [...]}}')
     for name in content:
         if name not in SPLITS:
             raise UserError(f"{path}: unknown split {name!r}; the splits are {', '.join(SPLITS)}")
-    result: Splits = {}
+    title_of = {composed(title): title for title in titles}
+    result: Splits = {name: [] for name in SPLITS}
     seen: dict[str, str] = {}
     for name in SPLITS:
         listed = content.get(name, [])
         if not isinstance(listed, list) or not all(isinstance(title, str) for title in listed):
-            raise UserError(f"{path}: {name} is not a list of titles")
-        for title in listed:
+            raise UserError(f"{path}: {name} is not a list of titles; write it as one")
+        for title in map(composed, listed):
             if title in seen:
                 raise UserError(f"{path}: title {title!r} is in {seen[title]} and in {name}; keep one")
-            if title not in titles:
+            if title not in title_of:
                 raise UserError(
                     f"{path}: title {title!r} is missing from {Path(corpus_root) / 'books.txt'}; mend either"
                 )
             seen[title] = name
-        result[name] = listed
+            result[name].append(title_of[title])
     if not seen:
-        raise UserError(f"{path}: lists no title")
+        raise UserError(f"{path}: lists no title; write one at least")
     return result

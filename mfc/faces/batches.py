@@ -10,10 +10,13 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from mfc.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -165,6 +168,17 @@ def _value_tables(
     return tables if channels == 1 else tables.transpose(1, 2).reshape(n, 768)
 
 
+def _refuse_cut_off(crops: npt.NDArray[np.uint8]) -> None:
+    """Reading what a mapped file has no more would end the process without a word (SIGBUS)."""
+    path = getattr(crops, "filename", None)
+    if path is not None:
+        wanted = crops.offset + crops.nbytes  # type: ignore[attr-defined]
+        if Path(path).stat().st_size < wanted:
+            raise UserError(
+                f"{path} was cut off while it was in use; run `mfc preprocess --overwrite true`, then this again"
+            )
+
+
 def batches(
     crops: npt.NDArray[np.uint8],
     rows: npt.NDArray[np.int64],
@@ -196,6 +210,7 @@ def batches(
             for start in range(0, len(rows), batch_size):
                 if stop.is_set():
                     return
+                _refuse_cut_off(crops)
                 chosen = rows[start : start + batch_size]
                 batch = torch.empty(
                     (len(chosen), *crops.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +15,34 @@ import numpy as np
 import numpy.typing as npt
 
 from mfc.config import SPLITS, Preprocess
-from mfc.corpus.manga109 import Book, Box, assign_frame, is_other
-from mfc.corpus.splits import Splits
+from mfc.corpus.manga109 import Book, Box, Page, assign_frame, is_other
 from mfc.errors import UserError
-from mfc.faces.cut import MISSING, OUTSIDE, TOO_SMALL, UNREADABLE, PageDone, PageTask, Target, cut_pages
-from mfc.faces.store import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
+from mfc.faces.cut import (
+    MISSING,
+    OUTSIDE,
+    SWAPPED,
+    TOO_SMALL,
+    UNREADABLE,
+    PageDone,
+    PageTask,
+    Target,
+    cut_pages,
+)
+from mfc.faces.store import COLUMNS, CROPS, FaceStore, finish_store, new_crops, new_store, open_store
 from mfc.log import Log, progress
 from mfc.processes import map_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Problem = dict[str, Any]
+"""What is wrong with a corpus: ``kind``, ``title``, ``page`` (or None) and ``detail``, a sentence."""
+
 EXPORT_FOLDER = "crops"
 """Below the store: ``crops/<character id>/<face id>.png``, as cut from the page, before stretching."""
 PAGES_A_TASK = 8
-# Starting a process takes as long as this many pieces of work.
 FEW_PAGES = 48
+"""Starting a process takes as long as cutting this many."""
 
 
 def cut_books(
@@ -51,13 +65,17 @@ def cut_books(
         expand: grow the boxes before cutting (`mfc.faces.cut.expand_box`).
     """
     with new_store(store) as folder:
-        table, tasks, problems = _plan(image_path, books, meta["splits"], config, expand)
+        plan = _Plan(config, image_path, expand)
+        split_of = {title: split for split in SPLITS for title in meta["splits"][split]}
+        for book in books:
+            plan.add(book, split_of[book.title])
+        table, problems = plan.table(), plan.problems
         stop_if_strict(problems, config)
         if table.empty:
             raise UserError(f"{', '.join(b.title for b in books)}: no page of the titles in use has a face")
-        target = _prepare(folder, table, tasks, config)
-        log.say(f"cut {len(table):,} faces from {len(tasks):,} pages of {len(books)} titles")
-        problems += _fill(tasks, target, table, executor, config)
+        target = _prepare(folder, table, plan.kept, config)
+        log.say(f"cut {len(table):,} faces from {len(plan.tasks):,} pages of {len(books)} titles")
+        crops_sha256 = _fill(plan, target, table, executor)
         if not table["row"].notna().any():
             first = problems[0]["detail"] if problems else f"none is larger than {config.min_side} pixels"
             raise UserError(f"none of {len(table)} faces could be cut; the first reason: {first}")
@@ -68,88 +86,105 @@ def cut_books(
             "kept": int(table["row"].notna().sum()),
         }
         pages = {book.title: len(book.pages) for book in books}
-        finish_store(folder, table, {**meta, "counts": counts, "pages": pages, "problems": problems})
+        content = {**meta, "counts": counts, "pages": pages, "problems": problems}
+        finish_store(folder, table, content, crops_sha256)
     return open_store(store)
 
 
-def _plan(
-    image_path: Callable[[str, int], Path],
-    books: list[Book],
-    splits: Splits,
-    config: Preprocess,
-    expand: bool,
-) -> tuple[pd.DataFrame, list[PageTask], list[dict[str, Any]]]:
-    """The table with a row number for each face that is large enough, the pages to decode, and problems."""
-    import pandas as pd
-
-    split_of = {title: split for split in SPLITS for title in splits[split]}
-    lines: list[tuple[Any, ...]] = []
-    tasks: list[PageTask] = []
-    problems: list[dict[str, Any]] = []
-    row = 0
-    for book in books:
-        names: dict[str, str] = {}
-        others = {c.character_id for c in book.characters if is_other(c.name, config.others)}
-        for character in book.characters:
-            names.setdefault(character.character_id, character.name)
-        undeclared: Counter[str] = Counter()
-        for page in book.pages:
-            cuts: list[tuple[int, Box, str]] = []
-            for face in page.faces:
-                frame = assign_frame(face.box, page.frames, reference_quirks=config.reference_quirks)
-                xmin, ymin, xmax, ymax = face.box
-                kept = xmax - xmin > config.min_side and ymax - ymin > config.min_side
-                if face.character_id not in names:
-                    undeclared[face.character_id] += 1
-                if kept:
-                    name = f"{face.character_id}/{face.face_id}.png"
-                    cuts.append((row, face.box, name))
-                lines.append(
-                    (
-                        face.face_id,
-                        book.title,
-                        split_of[book.title],
-                        page.index,
-                        frame,
-                        face.character_id,
-                        names.get(face.character_id),
-                        face.character_id in others,
-                        *face.box,
-                        *(None,) * 4,
-                        row if kept else None,
-                        None if kept else TOO_SMALL,
-                    )
-                )
-                row += kept
-            if cuts:
-                rows, boxes, exports = zip(*cuts, strict=True)
-                path = image_path(book.title, page.index)
-                size = (page.width, page.height)
-                tasks.append(PageTask(book.title, page.index, path, size, rows, boxes, exports, expand))
-        for character_id, count in undeclared.items():
-            detail = f"{book.title}: character {character_id} ({count} faces) is not declared"
-            problems.append(_problem("undeclared character", book.title, None, detail))
-    # Columns of objects until the store is written: None stays None.
-    table = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
-    twice = table["face_id"][table["face_id"].duplicated()]
-    for face_id, title in zip(twice, table["title"][twice.index], strict=True):
-        detail = f"{title}: the id of face {face_id} is used more than once"
-        problems.append(_problem("id used twice", title, None, detail))
-    return table, tasks, problems
-
-
-def _problem(kind: str, title: str, page: int | None, detail: str) -> dict[str, Any]:
-    return {"kind": kind, "title": title, "page": page, "detail": detail}
-
-
-def stop_if_strict(problems: list[dict[str, Any]], config: Preprocess) -> None:
+def stop_if_strict(problems: list[Problem], config: Preprocess) -> None:
+    """Raise `UserError` for the first problem when the configuration is strict."""
     if config.strict and problems:
         raise UserError(f"{problems[0]['detail']}; mend it, or go on without it by --strict false")
 
 
-def _prepare(folder: Path, table: pd.DataFrame, tasks: list[PageTask], config: Preprocess) -> Target:
+@dataclass
+class _Plan:
+    """What is going to be cut, and what is wrong with the books."""
+
+    config: Preprocess
+    image_path: Callable[[str, int], Path]
+    expand: bool
+    lines: list[tuple[Any, ...]] = field(default_factory=list)
+    """Of the table, with a row number for each face that is large enough."""
+    tasks: list[PageTask] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    kept: int = 0
+
+    def add(self, book: Book, split: str) -> None:
+        names: dict[str, str] = {}
+        for character in book.characters:
+            names.setdefault(character.character_id, character.name)
+        others = {c.character_id for c in book.characters if is_other(c.name, self.config.others)}
+        frames = Counter(frame.frame_id for page in book.pages for frame in page.frames)
+        undeclared: Counter[str] = Counter()
+        for page in book.pages:
+            first, cut = self.kept, []
+            for face in page.faces:
+                reason = self._drop_reason(face.box)
+                frame = assign_frame(face.box, page.frames, reference_quirks=self.config.reference_quirks)
+                name, other = names.get(face.character_id), face.character_id in others
+                who = (face.face_id, book.title, split, page.index, frame, face.character_id, name, other)
+                row = None if reason else self.kept
+                self.lines.append((*who, *face.box, *(None,) * 4, row, reason))
+                undeclared[face.character_id] += name is None
+                if reason is None:
+                    cut.append(face)
+                    self.kept += 1
+            if cut:
+                self.tasks.append(
+                    PageTask(
+                        book.title,
+                        page.index,
+                        self.image_path(book.title, page.index),
+                        (page.width, page.height),
+                        tuple(range(first, self.kept)),
+                        tuple(face.box for face in cut),
+                        tuple(f"{face.character_id}/{face.face_id}.png" for face in cut),
+                        self.expand,
+                    )
+                )
+            self._note_swapped(book.title, page)
+        for character_id, count in (+undeclared).items():
+            self._note(
+                "undeclared character",
+                book.title,
+                f"character {character_id} ({count} faces) is not declared",
+            )
+        for frame_id, count in frames.items():
+            if count > 1:
+                self._note("id used twice", book.title, f"the id of frame {frame_id} is used more than once")
+
+    def table(self) -> pd.DataFrame:
+        """Columns of objects until the store is written, so that None stays None."""
+        import pandas as pd
+
+        table = pd.DataFrame(self.lines, columns=list(COLUMNS), dtype=object)
+        twice = table["face_id"][table["face_id"].duplicated()]
+        for face_id, title in zip(twice, table["title"][twice.index], strict=True):
+            self._note("id used twice", title, f"the id of face {face_id} is used more than once")
+        return table
+
+    def _drop_reason(self, box: Box) -> str | None:
+        width, height = box[2] - box[0], box[3] - box[1]
+        if min(width, height) < 0:
+            return SWAPPED
+        return TOO_SMALL if min(width, height) <= self.config.min_side else None
+
+    def _note_swapped(self, title: str, page: Page) -> None:
+        boxes = [("face", face.face_id, face.box) for face in page.faces]
+        boxes += [("frame", frame.frame_id, frame.box) for frame in page.frames]
+        for what, number, box in boxes:
+            if box[2] < box[0] or box[3] < box[1]:
+                detail = f"page {page.index}: the corners of {what} {number} are swapped"
+                self._note(SWAPPED, title, detail, page.index)
+
+    def _note(self, kind: str, title: str, detail: str, page: int | None = None) -> None:
+        self.problems.append({"kind": kind, "title": title, "page": page, "detail": f"{title}: {detail}"})
+
+
+def _prepare(folder: Path, table: pd.DataFrame, n: int, config: Preprocess) -> Target:
     """Make the files and folders that the workers fill; `UserError` when the disk is too small."""
-    n, channels = sum(len(task.rows) for task in tasks), 3 if config.color else 1
+    channels = 3 if config.color else 1
     needed, free = n * config.size**2 * channels, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -161,31 +196,34 @@ def _prepare(folder: Path, table: pd.DataFrame, tasks: list[PageTask], config: P
     if exports:  # the reference makes a folder before it looks at the size of a face
         for character in table["character_id"].unique():
             (exports / character).mkdir(parents=True)
-    return Target(folder / "crops.npy", offset, config.size, channels, exports)
+    return Target(folder / CROPS, offset, config.size, channels, exports)
 
 
 def _fill(
-    tasks: list[PageTask],
-    target: Target,
-    table: pd.DataFrame,
-    executor: ProcessPoolExecutor | None,
-    config: Preprocess,
-) -> list[dict[str, Any]]:
-    """Cut all pages, enter into the table what came of each face, and close the gaps of lost ones."""
-    n = sum(len(task.rows) for task in tasks)
-    crop_boxes, reasons = np.zeros((n, 4), np.int32), np.full(n, None, object)
-    problems: list[dict[str, Any]] = []
-    for page in progress(_cut(tasks, target, executor), label="preprocess: pages", total=len(tasks)):
-        problems += _problems_of(page)
-        stop_if_strict(problems, config)
-        for row, box in zip(page.task.rows, page.crop_boxes, strict=True):
-            if box is None:
-                reasons[row] = page.drop_reason
-            else:
-                crop_boxes[row] = box
+    plan: _Plan, target: Target, table: pd.DataFrame, executor: ProcessPoolExecutor | None
+) -> str | None:
+    """Cut all pages, enter into the table what came of each face, and close the gaps of lost ones.
+
+    Returns the SHA-256 of the crops, which a thread makes meanwhile; None if there were gaps.
+    """
+    crop_boxes, reasons = np.zeros((plan.kept, 4), np.int32), np.full(plan.kept, None, object)
+    crops = np.load(target.crops, mmap_mode="r", allow_pickle=False)
+    digest = hashlib.sha256(target.crops.open("rb").read(target.offset))
+    with ThreadPoolExecutor(1) as hashing:
+        pages = progress(_cut(plan.tasks, target, executor), label="preprocess: pages", total=len(plan.tasks))
+        for page in pages:
+            plan.problems += _problems_of(page)
+            stop_if_strict(plan.problems, plan.config)
+            for row, box in zip(page.task.rows, page.crop_boxes, strict=True):
+                if box is None:
+                    reasons[row] = page.drop_reason
+                else:
+                    crop_boxes[row] = box
+            hashing.submit(digest.update, crops[page.task.rows[0] : page.task.rows[-1] + 1])
     _enter(table, crop_boxes, reasons)
-    _close_gaps(target.crops, reasons)
-    return problems
+    lost = [reason is not None for reason in reasons]
+    _close_gaps(target.crops, np.flatnonzero(np.logical_not(lost)))
+    return None if any(lost) else digest.hexdigest()
 
 
 def _cut(tasks: list[PageTask], target: Target, executor: ProcessPoolExecutor | None) -> Iterator[PageDone]:
@@ -196,18 +234,18 @@ def _cut(tasks: list[PageTask], target: Target, executor: ProcessPoolExecutor | 
         yield from pages
 
 
-def _problems_of(page: PageDone) -> list[dict[str, Any]]:
+def _problems_of(page: PageDone) -> list[Problem]:
     """At most two: what is wrong with the picture, and faces that lie outside of it."""
     task, found = page.task, []
     if page.problem:
         kind = page.drop_reason if page.drop_reason in (MISSING, UNREADABLE) else "page size"
-        found.append(_problem(str(kind), task.title, task.index, page.problem))
+        found.append((str(kind), page.problem))
     if page.drop_reason == OUTSIDE:
         n = page.crop_boxes.count(None)
-        found.append(
-            _problem(OUTSIDE, task.title, task.index, f"{task.name}: {n} faces lie outside of the picture")
-        )
-    return found
+        found.append((OUTSIDE, f"{task.name}: {n} faces lie outside of the picture"))
+    return [
+        {"kind": kind, "title": task.title, "page": task.index, "detail": detail} for kind, detail in found
+    ]
 
 
 def _enter(table: pd.DataFrame, crop_boxes: npt.NDArray[np.int32], reasons: npt.NDArray[np.object_]) -> None:
@@ -228,14 +266,13 @@ def _enter(table: pd.DataFrame, crop_boxes: npt.NDArray[np.int32], reasons: npt.
     table["drop_reason"] = why
 
 
-def _close_gaps(path: Path, reasons: npt.NDArray[np.object_]) -> None:
-    """Copy the crops without the rows of faces that could not be cut, a slice at a time."""
-    rows = np.flatnonzero([reason is None for reason in reasons])
-    if len(rows) == len(reasons):
+def _close_gaps(path: Path, rows: npt.NDArray[np.int64]) -> None:
+    """Copy the crops with only those ``rows``, a slice at a time."""
+    crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(rows) == len(crops):
         return
     full = path.with_suffix(".full")
     path.rename(full)
-    crops = np.load(full, mmap_mode="r", allow_pickle=False)
     compact = new_crops(path.parent, len(rows), crops.shape[1], crops.shape[3])
     for start in range(0, len(rows), 256):
         compact[start : start + 256] = crops[rows[start : start + 256]]

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from mfc.corpus.manga109 import Box
-from mfc.corpus.pictures import read_page
+from mfc.corpus.pictures import Size, read_page, scale_to_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TOO_SMALL, MISSING, UNREADABLE, OUTSIDE = "too small", "missing image", "unreadable image", "outside image"
-"""The values of ``drop_reason``."""
+    from mfc.corpus.manga109 import Box
+
+TOO_SMALL, SWAPPED = "too small", "corners swapped"
+MISSING, UNREADABLE, OUTSIDE = "missing image", "unreadable image", "outside image"
+"""The values of ``drop_reason``: what the annotation tells, and what the picture."""
 
 
 def expand_box(box: Sequence[int], page_size: Sequence[int]) -> tuple[int, int, int, int]:
@@ -32,11 +34,12 @@ def expand_box(box: Sequence[int], page_size: Sequence[int]) -> tuple[int, int, 
 
 
 def stretch(image: Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """An image as a crop of the store: (size, size, channels) uint8, both sides stretched, antialiased."""
+    """An image of mode L or RGB as a crop of the store: (size, size, channels) uint8.
+
+    Both sides are stretched, bilinear with antialiasing.
+    """
     from PIL import Image as images
 
-    if image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")
     if image.mode == "RGB":
         red, green, blue = image.split()
         # Scans are often grey in three channels: stretching one of them gives the same.
@@ -108,19 +111,11 @@ def _cut_page(task: PageTask, file: BinaryIO, target: Target) -> PageDone:
         return PageDone(task, nothing, MISSING, f"{task.name} is missing")
     except OSError as error:
         return PageDone(task, nothing, UNREADABLE, f"{task.name} cannot be used: {error}")
-    problem = None
-    size = task.size
-    if 0 in size:
-        problem, size = (
-            f"{task.name}: page of size {size[0]}x{size[1]}; the picture's size is used",
-            page.size,
-        )
-    elif page.width < size[0] or page.height < size[1]:
-        problem = f"{task.name} has {page.width}x{page.height} pixels, not {size[0]}x{size[1]}"
+    size, scale, problem = _fit(task, page.size)
     crop_boxes: list[Box | None] = []
     for row, box, export in zip(task.rows, task.boxes, task.exports, strict=True):
         crop_box = expand_box(box, size) if task.expand else box
-        left, top, right, bottom = crop_box
+        left, top, right, bottom = (round(side * scale[i % 2]) for i, side in enumerate(crop_box))
         right, bottom = min(right, page.width), min(bottom, page.height)
         if left >= right or top >= bottom:
             crop_boxes.append(None)
@@ -133,3 +128,17 @@ def _cut_page(task: PageTask, file: BinaryIO, target: Target) -> PageDone:
             cut.save(target.exports / export, compress_level=1)
         crop_boxes.append(crop_box)
     return PageDone(task, tuple(crop_boxes), OUTSIDE if None in crop_boxes else None, problem)
+
+
+def _fit(task: PageTask, picture: Size) -> tuple[Size, tuple[float, float], str | None]:
+    """The size to which boxes are clipped, what they are multiplied by for the picture, and what is odd."""
+    if min(task.size) <= 0:
+        size = f"{task.size[0]}x{task.size[1]}"
+        return picture, (1, 1), f"{task.name}: page of size {size}; the picture's size is used"
+    if task.size == picture:
+        return picture, (1, 1), None
+    problem = f"{task.name} has {picture[0]}x{picture[1]} pixels, not {task.size[0]}x{task.size[1]}"
+    scale = scale_to_picture(task.size, picture)
+    if scale is None or max(abs(a - b) for a, b in zip(task.size, picture, strict=True)) <= 1:
+        return task.size, (1, 1), problem  # as the reference does: where the picture ends, so does the cut
+    return task.size, scale, f"{problem}; the boxes are scaled to it"

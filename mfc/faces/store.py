@@ -1,34 +1,39 @@
 """The face store: a table of faces and their crops.
 
 A store is a folder with ``faces.parquet`` (a row per annotated face), ``crops.npy`` (the kept faces, memory
-mapped) and ``store.json``, which is written last: where it is, the store is complete.
+mapped) and ``store.json``, which is written last: where it is, the store is complete. A new store is made
+in ``.NAME.part`` beside it and takes its place by two renames, the old one being ``.NAME.old`` in between;
+whoever holds the lock ``.NAME.lock`` finishes what a process that was killed there has left.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from mfc.config import SPLITS
 from mfc.errors import UserError
-from mfc.files import value_digest, write_json
+from mfc.files import file_digest, value_digest, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-STORE_FILE = "store.json"
-"""Written last: where it is, the store is complete."""
+SCHEMA = 2
+CROPS, TABLE, STORE_FILE = "crops.npy", "faces.parquet", "store.json"
+"""The files of a store; the last one is written last: where it is, the store is complete."""
+SWAP_SECONDS = 2.0
+"""How long a reader waits for two renames of another process; they take a thousandth of it."""
+REMEDY = "make it by `mfc preprocess`"
 COLUMNS: Mapping[str, str] = {
     "face_id": "str",
     "title": "str",
@@ -73,31 +78,74 @@ class FaceStore:
 
 
 def open_store(path: Path) -> FaceStore:
-    """Open the store in a folder; `UserError` when it is not there, incomplete or of another schema."""
+    """Open the store in a folder, all of it as one process wrote it, also while another is replaced by it.
+
+    Raises:
+        UserError: when it is not there, incomplete, damaged or of another schema.
+    """
+    path = Path(path)
+    deadline = time.monotonic() + SWAP_SECONDS
+    while True:
+        _finish_or_await_swap(path, deadline)
+        before = _read_meta(path)
+        try:
+            store = _open(path, before)
+        except UserError:
+            swapping = _read_meta(path) != before or _beside(path, "old").exists()
+            if not swapping or time.monotonic() > deadline:
+                raise
+        else:
+            # Digests of both files are in there: the same before and after, so what is between belongs to it.
+            if _read_meta(path) == before:
+                return store
+
+
+def _read_meta(path: Path) -> bytes | None:
+    try:
+        return (path / STORE_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _open(path: Path, text: bytes | None) -> FaceStore:
     import pandas as pd
 
-    path = Path(path)
-    remedy = "make it by `mfc preprocess`"
+    meta = _checked_meta(path, text)
     try:
-        meta = json.loads((path / "store.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        state = "is an incomplete face store (no store.json)" if path.is_dir() else "is not there"
-        raise UserError(f"face store {path} {state}; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path / 'store.json'} is damaged; {remedy} --overwrite true") from None
-    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
-        raise UserError(
-            f"{path / 'store.json'} has another schema than {SCHEMA}, which this version reads; "
-            f"{remedy} --overwrite true"
-        )
-    try:
-        table = pd.read_parquet(path / "faces.parquet")
-        crops = _map_crops(path / "crops.npy")
+        for name in (CROPS, TABLE):
+            found, written = (path / name).stat().st_size, meta["files"][name]["bytes"]
+            if found != written:
+                raise ValueError(f"{name} has {found:,} bytes, not {written:,}")
+        table = pd.read_parquet(path / TABLE)
+        crops = _map_crops(path / CROPS)
     except (OSError, ValueError) as error:
-        raise UserError(f"face store {path} is damaged ({error}); {remedy} --overwrite true") from None
+        raise UserError(f"face store {path} is damaged ({error}); {REMEDY} --overwrite true") from None
     if list(table.columns) != list(COLUMNS) or int(table["row"].notna().sum()) != len(crops):
-        raise UserError(f"face store {path} is damaged (table and crops disagree); {remedy} --overwrite true")
+        raise UserError(f"face store {path} is damaged (table and crops disagree); {REMEDY} --overwrite true")
     return FaceStore(path, table, crops, meta)
+
+
+def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
+    if text is None:
+        state = f"is an incomplete face store (no {STORE_FILE})" if path.is_dir() else "is not there"
+        raise UserError(f"face store {path} {state}; {REMEDY}")
+    try:
+        meta = json.loads(text)
+        if isinstance(meta, dict) and meta.get("schema") == SCHEMA:
+            lists = [meta["splits"][split] for split in SPLITS]
+            sizes = [meta["files"][name]["bytes"] for name in (CROPS, TABLE)]
+            texts = all(
+                isinstance(titles, list) and all(isinstance(t, str) for t in titles) for titles in lists
+            )
+            if texts and all(isinstance(size, int) for size in sizes):
+                return meta
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path / STORE_FILE} is damaged; {REMEDY} --overwrite true") from None
+    raise UserError(
+        f"{path / STORE_FILE} has another schema than {SCHEMA}, which this version reads; {REMEDY} "
+        "--overwrite true"
+    )
 
 
 def _map_crops(path: Path) -> npt.NDArray[np.uint8]:
@@ -115,49 +163,131 @@ def _map_crops(path: Path) -> npt.NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
+def store_lock(path: Path, say: Callable[[str], None] = lambda message: None) -> Iterator[None]:
+    """One process at a time makes the store at ``path``; the others wait, and ``say`` so.
+
+    It may be taken again inside. Entering finishes the swap of a process that was killed, and removes what
+    else one has left.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            say(f"{path} is being made by another process; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be made ({error.strerror}); mend it or choose another folder"
+        ) from None
+    try:
+        _clear_up(path)
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
 def new_store(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
     The block writes ``crops.npy`` there and calls `finish_store`. A store that was at ``path`` is replaced;
     when the block fails, it is untouched and nothing is left behind.
     """
-    import psutil  # type: ignore[import-untyped]
-
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # of runs that were killed
-        process = stale.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(stale, ignore_errors=True)
-    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
-    folder.mkdir()
-    try:
-        yield folder
-        if not (folder / "store.json").is_file():
-            raise RuntimeError("the block must call finish_store")
-        old = folder.with_suffix(".old")
-        if path.exists():
-            path.rename(old)
-        folder.rename(path)
+    with store_lock(path):
+        part = _beside(path, "part")
+        part.mkdir()
+        try:
+            yield part
+            if not (part / STORE_FILE).is_file():
+                raise RuntimeError("the block must call finish_store")
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _swap(path)
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(_beside(path.absolute(), "lock"), is_singleton=True)
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
+
+
+def _swap(path: Path) -> None:
+    """Put the finished new store in its place; killed anywhere here, `_clear_up` goes on with it."""
+    part, old = _beside(path, "part"), _beside(path, "old")
+    if path.exists():
         shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
         raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_up(path: Path) -> None:
+    """What a killed process has left: a finished new store takes its place, else the old one stays."""
+    part, old = _beside(path, "part"), _beside(path, "old")
+    if _is_whole(part):
+        if path.exists() and _read_meta(path) is None and (not path.is_dir() or any(path.iterdir())):
+            return  # somebody put what is no store into its place: nothing of it is touched
+        _swap(path)
+    elif _is_whole(old) and not path.exists():
+        old.rename(path)
+    for rest in (part, old):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        _open(folder, _read_meta(folder))
+    except UserError:
+        return False
+    return True
+
+
+def _finish_or_await_swap(path: Path, deadline: float) -> None:
+    """When the store is not there because of a swap: wait for the other process, or finish what it left."""
+    while not path.exists() and (_beside(path, "part").exists() or _beside(path, "old").exists()):
+        with contextlib.suppress(OSError):  # also Timeout
+            with _lock(path).acquire(timeout=0):
+                _clear_up(path)
+            return
+        if time.monotonic() > deadline or not _beside(path, "old").exists():
+            return
+        time.sleep(0.01)
 
 
 def new_crops(folder: Path, n: int, size: int, channels: int) -> np.memmap:
     """``crops.npy`` for ``n`` faces, writable and memory mapped, all zero."""
     return np.lib.format.open_memmap(
-        folder / "crops.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, channels)
+        folder / CROPS, mode="w+", dtype=np.uint8, shape=(n, size, size, channels)
     )
 
 
-def finish_store(folder: Path, table: pd.DataFrame, meta: Mapping[str, Any]) -> None:
-    """Write the table and, last, ``store.json``. ``meta`` holds at least ``splits``."""
+def finish_store(
+    folder: Path, table: pd.DataFrame, meta: Mapping[str, Any], crops_sha256: str | None = None
+) -> None:
+    """Write the table and, last, ``store.json``.
+
+    Args:
+        meta: holds at least ``splits``.
+        crops_sha256: of the file ``crops.npy``, when it is known already; else it is read for that.
+    """
     numbers = {name: kind for name, kind in COLUMNS.items() if kind != "str"}
     ordered = table[list(COLUMNS)].astype(numbers)
     for name in COLUMNS.keys() - numbers.keys():
         # Not astype("str"): before pandas 3 that makes the text "None" of a missing value.
         ordered[name] = table[name].astype(object).where(table[name].notna(), None)
-    ordered.to_parquet(folder / "faces.parquet", index=False)
-    write_json(folder / "store.json", {"schema": SCHEMA, **meta})
+    ordered.to_parquet(folder / TABLE, index=False)
+    sha256 = {CROPS: crops_sha256 or file_digest(folder / CROPS), TABLE: file_digest(folder / TABLE)}
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256[name]} for name in sha256}
+    write_json(folder / STORE_FILE, {"schema": SCHEMA, **meta, "files": files})

@@ -12,7 +12,8 @@ from mfc.corpus.manga109 import open_corpus
 from mfc.corpus.pictures import read_page
 from mfc.corpus.validate import corpus_problems
 from mfc.errors import UserError
-from mfc.faces.store import STORE_FILE, checksums_of, open_store
+from mfc.faces.store import STORE_FILE, open_store
+from mfc.files import file_digest
 from mfc.log import Log, progress
 
 ENCODER_FILE = "encoder.json"
@@ -56,8 +57,8 @@ def _store_problems(folder: Path, annotations: str) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    for name, digest in store.meta.get("checksums", {}).items():
-        if checksums_of(folder, [name])[name] != digest:
+    for name, written in store.meta["files"].items():
+        if file_digest(folder / name) != written.get("sha256"):
             yield f"{folder / name}: is not what was written; run `mfc preprocess --overwrite true`"
     rows = store.table["row"].dropna().to_numpy(dtype=np.int64)
     if sorted(rows.tolist()) != list(range(len(store.crops))):

@@ -389,3 +389,14 @@ def test_importing_the_module_does_not_import_torch_or_pandas() -> None:
     code = "import sys, mfc.faces; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.replace("'", '"')) == []
+
+
+def test_a_store_that_is_cut_off_while_it_is_read_is_told(tmp_path: Path) -> None:
+    """A sentence in place of a bus error, which no handler survives."""
+    store = make_store(tmp_path / "faces")
+    stream = batches(store.crops, np.arange(7), batch_size=1, device="cpu", prefetch=1)
+    next(stream)
+    with (store.path / "crops.npy").open("r+b") as file:
+        file.truncate(200)
+    with pytest.raises(UserError, match=r"crops\.npy was cut off while it was in use"):
+        list(stream)

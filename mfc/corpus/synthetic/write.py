@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from mfc.config import DEFAULT_ANNOTATIONS as ANNOTATIONS
 from mfc.corpus.synthetic.draw_page import Studio
 from mfc.corpus.synthetic.presets import PRESETS, VERSION, Preset
 from mfc.corpus.synthetic.preview import write_preview
@@ -23,8 +21,8 @@ from mfc.corpus.synthetic.story import Page, Story, write_story
 from mfc.corpus.synthetic.titles import draw_title
 from mfc.errors import UserError
 from mfc.files import replacing, write_json, write_text
+from mfc.processes import available_cores, map_in, workers
 
-ANNOTATIONS = "annotations.v2018.05.31"
 DONE = "synthetic.json"
 STARTED = "synthetic.partial.json"
 PAGES_A_TASK = 16
@@ -142,7 +140,7 @@ def write_corpus(
     if _prepare(root, wanted, overwrite):
         stories = [write_story(title, preset, seed, number) for number, title in enumerate(titles)]
         counts = _count(stories)
-        say(_announcement(counts, preset, root, _workers(jobs)))
+        say(_announcement(counts, preset, root, jobs or available_cores()))
         write_text(root / "books.txt", "".join(f"{title}\n" for title in sorted(titles)))
         for number, story in enumerate(stories):
             write_text(root / ANNOTATIONS / f"{story.title}.xml", annotation(story, number, seed, preset))
@@ -177,35 +175,21 @@ def _each(
     progress: Callable[[Iterable[int], int, str], Iterable[int]],
 ) -> None:
     """Do all tasks, in as many processes as ``jobs`` says."""
-    workers = min(_workers(jobs), len(tasks))
-    if workers == 1:
-        done: Iterable[int] = map(work, tasks)
-        for _ in progress(done, len(tasks), label):
-            pass
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for _ in progress(pool.map(work, tasks), len(tasks), label):
+    with workers(min(jobs or available_cores(), max(len(tasks), 1))) as executor:
+        for _ in progress(map_in(work, tasks, 0, executor), len(tasks), label):
             pass
 
 
-def _workers(jobs: int) -> int:
-    return (
-        jobs or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else jobs or os.cpu_count() or 1
-    )
-
-
-def _announcement(counts: dict[str, int], preset: Preset, root: Path, workers: int) -> str:
+def _announcement(counts: dict[str, int], preset: Preset, root: Path, processes: int) -> str:
     """What is going to be drawn, with a rough estimate of time and disk."""
     pixels = counts["pages"] * preset.width * preset.height
     # Measured on two cores of a server of 2024; the time follows faces and enlarged pixels.
-    seconds = (counts["faces"] * 0.0045 + pixels * preset.oversize**2 * 5.5e-9) / workers
+    seconds = (counts["faces"] * 0.0045 + pixels * preset.oversize**2 * 5.5e-9) / processes
     minutes = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
     return (
         f"Drawing {counts['faces']:,} faces on {counts['pages']:,} pages of {counts['titles']} titles "
         f"into {root}: "
-        f"about {minutes} with {workers} processes, {pixels * 2.1e-7:,.0f} MB"
+        f"about {minutes} with {processes} processes, {pixels * 2.1e-7:,.0f} MB"
     )
 
 
