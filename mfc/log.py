@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -67,6 +68,13 @@ class PrintLog:
 
     def file(self, path: Path, folder: str = "", *, artwork: bool = False) -> None:
         del path, folder, artwork
+
+
+def escape_what_cannot_be_shown() -> None:
+    r"""Let what is printed hold ``\u82b1`` for what its console cannot show, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Iterable[T]:

@@ -172,7 +172,7 @@ def agglomerate(
     must, cannot = hard_pairs(face_ids, held)
     if all(face_id in held for face_id in face_ids):
         clusters = components(len(face_ids), must)
-        what = "the table holds"
+        why = "those of the table hold; --previous instead of --corrections clusters anew what nobody decided"
     else:
         tree = constrained_tree(last, must, cannot, hints)
         wanted = n_clusters
@@ -180,7 +180,7 @@ def agglomerate(
             before = tree if last is features else constrained_tree(features, must, cannot, hints)
             wanted = len(np.unique(before.cut(cut)))
         clusters = tree.cut_into(wanted or tree.most)
-        what = f"frames and decisions allow {tree.fewest} to {tree.most}"
+        why = f"frames and decisions allow {tree.fewest} to {tree.most}"
     if n_clusters not in (None, found := len(np.unique(clusters))):
-        log.say(f"cluster: {n_clusters} clusters are not to be had; {what}, so there are {found}")
+        log.say(f"cluster: there are {found} clusters, not {n_clusters}: {why}")
     return clusters

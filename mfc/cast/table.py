@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import unicodedata
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ COLUMNS = (
 )
 KEPT = ("face_id", "cluster", "name", "decided", "distance", "made_cluster", "made_name")
 """The columns that are read again; the ``made_…`` ones tell what the person changed."""
+_LIKE_A_NUMBER = re.compile(r"(?=.{8}$)[0-9]+(e[0-9]+)?")
 MOST = 10**9 - 1
 """The largest number of a cluster."""
 
@@ -201,7 +203,8 @@ def read_sheet(path: Path, known: Collection[str] = ()) -> Sheet:
     """Read a clusters.csv, edited or not.
 
     Names that differ only in their Unicode form are one name, written as it is written first. An id that is
-    one of ``known`` but for the form, or for blanks around it, is that one.
+    one of ``known`` but for the form, or for blanks around it, is that one; so is one that earlier versions
+    made, which could look like a number.
 
     Raises:
         UserError: naming the file and the line or column that is wrong.
@@ -215,8 +218,9 @@ def read_sheet(path: Path, known: Collection[str] = ()) -> Sheet:
             name = line.cells[column]
             line.cells[column] = spelling.setdefault(unicodedata.normalize("NFC", name), name)
         row = _row(path, line)
-        if row.face_id not in known and _folded(row.face_id) in id_of:
-            row = dataclasses.replace(row, face_id=id_of[_folded(row.face_id)])
+        if row.face_id not in known:
+            again = f"f{row.face_id[1:]}" if _LIKE_A_NUMBER.fullmatch(row.face_id) else row.face_id
+            row = dataclasses.replace(row, face_id=id_of.get(_folded(again), row.face_id))
         if row.face_id in line_of:
             raise UserError(
                 f"{path}, line {row.line}: face {row.face_id} is in line {line_of[row.face_id]} already; "

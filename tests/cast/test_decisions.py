@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from mfc.cast.decisions import decisions, hard_pairs
 from mfc.cast.numbering import number_clusters
-from mfc.cast.table import KEPT, Row, Sheet, read_sheet
+from mfc.cast.table import Row, Sheet
 from mfc.errors import UserError
-
-HEAD = ",".join(KEPT) + "\n"
 
 
 def sheet(*rows: str) -> Sheet:
@@ -115,37 +113,6 @@ def test_numbers_and_names_follow_the_faces() -> None:
 def test_without_a_previous_result_larger_clusters_come_first() -> None:
     """Equal ones by their first id, whatever the order of the faces."""
     assert number_clusters(np.array([3, 0, 0, 2]), ["b", "x", "y", "a"])[0].tolist() == [3, 1, 1, 2]
-
-
-def test_read(tmp_path: Path) -> None:
-    """Other columns, spreadsheet's semicolons, decimals and mark, blank lines."""
-    path = tmp_path / "c.csv"
-    path.write_text("\ufeff" + HEAD.replace(",", ";") + "a; 3.0 ;Aki;;0,25;2;\n;;;;;;\n", encoding="utf-8")
-    assert read_sheet(path).rows == (Row(2, "a", 3, "Aki", False, 0.25, 2, ""),)
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("face_id,cluster\n", "line 1: has no column name"),
-        (HEAD, "has no line with a face"),
-        (HEAD + "a,x,,,0,1,\n", "line 2, column cluster: 'x' is not a cluster"),
-        (HEAD + "a,0,,,0,1,\n", "line 2, column cluster: '0'"),
-        (HEAD + "a,1,,,0,,\n", "line 2, column made_cluster"),
-        (HEAD + "a,1,,,z,1,\n", "line 2, column distance"),
-        (HEAD + "a,1,,maybe,0,1,\n", "line 2, column decided: 'maybe'"),
-        (HEAD + ",1,,,0,1,\n", "line 2: has no face_id"),
-        (HEAD + "a,1,,,0,1,\na,1,,,0,1,\n", "line 3: face a is in line 2 already"),
-    ],
-)
-def test_mistakes_in_a_sheet(tmp_path: Path, text: str, complaint: str) -> None:
-    """File, line and column are told."""
-    path = tmp_path / "c.csv"
-    path.write_text(text)
-    with pytest.raises(UserError) as caught:
-        read_sheet(path)
-    assert f"{path}" in str(caught.value)
-    assert complaint in str(caught.value)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=15), st.integers(0, 1000))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mfc.cast.exports import as_coco, as_manga109
-from mfc.cast.table import ClusteredFace, as_csv, read_sheet
+from PIL import Image
+
+from mfc.cast.exports import as_coco, as_manga109, picture_names, with_page_sizes
+from mfc.cast.table import ClusteredFace
+from mfc.corpus.comics import Comic
 from mfc.corpus.manga109 import UNKNOWN, Book, Character, Face, Frame, Page, open_corpus
 
 NAME = 'Aki "the <Fox>" & 狐, 明\u0007'
@@ -33,16 +36,6 @@ FACES = [
     ClusteredFace("x.png", 3, (60, 20, 90, 70), 2, "", False, 0.0, True),
 ]
 PAGES = {3: "p, 3.png", 4: "p4.png"}
-
-
-def test_the_table_can_be_read_as_corrections(tmp_path: Path) -> None:
-    """Nothing counts as changed but what was decided before."""
-    path = tmp_path / "clusters.csv"
-    path.write_text(as_csv(FACES, PAGES), encoding="utf-8")
-    first, second = read_sheet(path).rows
-    assert (first.face_id, first.cluster, first.name, first.decided) == ("0000abcd", 12, NAME, True)
-    assert (first.moved, first.renamed, second.fixed) == (False, False, False)
-    assert (second.line, second.cluster, second.name, second.distance) == (3, 2, "", 0.0)
 
 
 def test_coco() -> None:
@@ -80,3 +73,49 @@ def test_the_annotation_file_is_one_of_manga109(tmp_path: Path) -> None:
     assert page.faces[0].face_id == "0000abcd"
     assert [f.box for f in page.frames] == [(0, 0, 100, 100)]
     assert [(p.index, p.width) for p in book.pages] == [(3, 200), (4, 0)]
+
+
+def test_ids_that_are_made_up_are_nobody_elses(tmp_path: Path) -> None:
+    """The first made-up id, 00000001, is that of a face that has its own."""
+    faces = (Face("a.png", UNKNOWN, (0, 0, 40, 40)), Face("00000001", UNKNOWN, (50, 0, 90, 40)))
+    book = Book("T", (), (Page(0, 100, 50, (Frame("0-0", (0, 0, 100, 50)),), faces),))
+    text = as_manga109([], book)
+    assert [part.split('"')[1] for part in text.split(" id=")[1:]] == [
+        "00000000",
+        "00000002",
+        "00000003",
+        "00000001",
+    ]
+
+
+def test_every_page_is_exported_in_its_size(tmp_path: Path) -> None:
+    """Its picture's where none is known, else what its boxes need; a page without either is left out."""
+    Image.new("L", (60, 40)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"broken")
+    box = Face("a", UNKNOWN, (5, 5, 35, 45))
+    pages = (
+        Page(0, 9, 8, (), ()),
+        Page(1, 0, 0, (), ()),
+        Page(2, 0, 0, (), (box,)),
+        Page(3, 0, 0, (), ()),
+    )
+    names = {i: f"{i}.png" for i in range(4)}
+    comic = Comic(Book("T", (), pages), {i: tmp_path / name for i, name in names.items()}, names, True)
+    book = with_page_sizes(comic)
+    assert [(p.index, p.width, p.height) for p in book.pages] == [(0, 9, 8), (1, 60, 40), (2, 35, 45)]
+    assert [i["file_name"] for i in json.loads(as_coco([], book, picture_names(comic)))["images"]] == [
+        "0.png",
+        "1.png",
+        "2.png",
+    ]
+
+
+def test_pages_that_are_called_by_numbers_are_exported_by_their_files() -> None:
+    """As in Manga109; pages in folders keep those."""
+    comic = Comic(
+        Book("T", (), ()),
+        {7: Path("root/images/T/007.jpg"), 8: Path("pages/ch2/001.jpg")},
+        {7: "7", 8: "ch2/001.jpg"},
+        True,
+    )
+    assert picture_names(comic) == {7: "T/007.jpg", 8: "ch2/001.jpg"}

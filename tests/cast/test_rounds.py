@@ -214,9 +214,9 @@ def test_a_frame_keeps_a_follower_back_and_that_is_said() -> None:
     assert list(now.cluster.values()) == [2, 2, 1, 3, 3, 1, 1, 1, 1]
     assert [now.name[f"f{i}"] for i in range(3)] == ["", "", "Aki"]
     assert now.said == [
-        "2 faces of cluster 2 did not go along with the others, because each is in one frame with a face that "
-        "they joined, and are in cluster 2 now (f0, f1); write the number or the name of the others into their "
-        "rows to join them all the same",
+        "2 faces of cluster 2 did not go along with the others, because each is in one frame with a face "
+        "that they joined, and are in cluster 2 now (f0, f1); write the number or the name of the others "
+        "into their rows to join them all the same",
         "1 face of cluster 2 is in cluster 1 (Aki) now",
     ]
     assert FRAMED.round(now.sheet).text == now.text

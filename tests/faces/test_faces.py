@@ -29,7 +29,7 @@ from mfc.faces.batches import (
     transform,
 )
 from mfc.faces.cut import stretch
-from mfc.faces.selection import page_and_frame_codes, select
+from mfc.faces.selection import doubled_boxes, page_and_frame_codes, select
 from mfc.faces.store import COLUMNS, FaceStore, finish_store, new_crops, new_store, open_store
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -197,6 +197,25 @@ def test_frame_codes_agree_where_frames_agree(tmp_path: Path) -> None:
     assert frames[0] == frames[2] != frames[1]
     assert frames[3] == -1
     assert pages.dtype == frames.dtype == np.int32
+
+
+def test_two_boxes_of_one_face_are_found(tmp_path: Path) -> None:
+    """On one page, with nearly the same corners; only the first is in the frame where that is asked for."""
+    boxes = [
+        (0, 30, 30, 110, 120),
+        (0, 32, 31, 111, 122),
+        (0, 30, 30, 110, 75),
+        (1, 30, 30, 110, 120),
+        (0, 200, 30, 280, 120),
+        (0, 31, 30, 110, 119),
+        (0, 9, 9, 9, 9),
+        (0, 9, 9, 9, 9),
+    ]
+    faces = pd.DataFrame(boxes, columns=["page_index", "xmin", "ymin", "xmax", "ymax"])
+    faces["frame_id"] = ["f", "f", "f", "g", "f", "f", None, None]
+    assert doubled_boxes(faces).tolist() == [[0, 1], [0, 5], [1, 5]]
+    assert page_and_frame_codes(faces)[1].tolist() == [0, 0, 0, 1, 0, 0, -1, -1]
+    assert page_and_frame_codes(faces, once=True)[1].tolist() == [0, -1, 0, 1, 0, -1, -1, -1]
 
 
 def test_random_choices_cover_their_whole_range_and_repeat_with_the_seed() -> None:

@@ -7,11 +7,14 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from mfc.cast.job import open_job
 from mfc.cast.result import read_record
@@ -337,6 +340,162 @@ def test_a_page_that_cannot_be_read(go: Go, tmp_path: Path) -> None:
     rows = by_face(go(log, input=str(root), strict=False) / "clusters.csv")
     assert "3" not in {row["page"] for row in rows.values()}
     assert any("unreadable image" in line for line in log.lines)
+
+
+def drawn(folder: Path, *, pages: int = 3, twice: bool = False, frames: bool = False) -> dict[str, str]:
+    """Pages with the faces of four people, each drawn in a pattern of its own, and a table of their boxes."""
+    (folder / "pages").mkdir(parents=True)
+    corners = [(30, 30), (160, 40), (300, 50), (60, 170)]
+    lines = ["page,kind,xmin,ymin,xmax,ymax"]
+    for number in range(1, pages + 1):
+        name = f"{number:03d}.png"
+        page = np.full((300, 420), 255, np.uint8)
+        for person in range(4):
+            x, y = corners[(person + number) % 4]
+            pattern = np.random.default_rng(person).integers(0, 2, (10, 10)) * 200
+            page[y : y + 80, x : x + 80] = np.kron(pattern, np.ones((8, 8)))
+            lines.append(f"{name},face,{x},{y},{x + 80},{y + 80}")
+            if twice:
+                lines.append(f"{name},face,{x + 2},{y + 1},{x + 81},{y + 82}")
+        if frames:
+            lines.append(f"{name},frame,0,0,420,300")
+        Image.fromarray(page).save(folder / "pages" / name)
+    (folder / "faces.csv").write_text("\n".join(lines) + "\n")
+    return {"input": str(folder / "pages"), "title": "", "boxes": str(folder / "faces.csv")}
+
+
+def members(rows: Iterable[dict[str, str]]) -> dict[str, set[str]]:
+    """Cluster → its faces."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["cluster"], set()).add(row["face_id"])
+    return found
+
+
+@pytest.mark.parametrize("n_clusters", ["3", "4", "auto"])
+@pytest.mark.parametrize("by", ["moves", "names", "one name each"])
+def test_a_merge_by_hand_is_a_merge(go: Go, tmp_path: Path, by: str, n_clusters: str) -> None:
+    """Nobody else is thrown out of a cluster, however many clusters are asked for."""
+    comic = drawn(tmp_path / "comic")
+    rows = read(go(n_clusters="4", **comic) / "clusters.csv")
+    before = members(rows)
+    named: set[str] = set()
+    for row in rows:
+        if row["cluster"] == "2" and by == "moves":
+            row["cluster"] = "1"
+        elif row["cluster"] in "12" and (by == "names" or (by != "moves" and row["cluster"] not in named)):
+            row["name"] = "Manuel"
+            named.add(row["cluster"])
+    log = Recorder()
+    out = go(log, corrections=str(write(tmp_path / "e.csv", rows)), n_clusters=n_clusters, **comic)
+    after = read(out / "clusters.csv")
+    assert sorted(map(sorted, members(after).values())) == sorted(
+        map(sorted, [before["1"] | before["2"], before["3"], before["4"]])
+    )
+    assert {r["name"] for r in after if r["face_id"] in before["1"] | before["2"]} == {
+        "" if by == "moves" else "Manuel"
+    }
+    asked = "cluster: there are 3 clusters, not 4: those of the table hold"
+    assert any(line.startswith(asked) for line in log.lines) == (n_clusters == "4")
+    text = (out / "clusters.csv").read_bytes()
+    go(corrections=str(out / "clusters.csv"), n_clusters=n_clusters, **comic)
+    assert (out / "clusters.csv").read_bytes() == text
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "hdbscan", "silhouette"])
+def test_an_untouched_table_is_read_back_as_it_is(go: Go, method: str) -> None:
+    """Whatever made it; frames that another method did not look at change nothing, nor does adaptation."""
+    out = go(method=method)
+    text = (out / "clusters.csv").read_bytes()
+    assert text.startswith(b"\xef\xbb\xbfface_id")
+    log = Recorder()
+    go(log, corrections=str(out / "clusters.csv"), threshold="auto")
+    assert (out / "clusters.csv").read_bytes() == text
+    assert not any("of cluster" in line for line in log.lines)
+
+
+def test_other_methods_say_that_they_do_not_hold_to_decisions(go: Go, tmp_path: Path) -> None:
+    """Names are kept all the same."""
+    rows = read(go() / "clusters.csv")
+    rows[0]["name"] = "Aki"
+    log = Recorder()
+    out = go(log, previous=str(write(tmp_path / "e.csv", rows)), method="hdbscan")
+    assert "cluster: hdbscan does not hold to the 1 faces that were decided by hand" in log.lines
+    assert {row["decided"] for row in read(out / "clusters.csv")} == {""}
+
+
+def test_rows_of_a_previous_table_that_are_not_found_are_told(go: Go, tmp_path: Path) -> None:
+    """With the names that nobody bears now; as corrections such a table is refused."""
+    comic = drawn(tmp_path / "comic")
+    rows = read(go(n_clusters="4", **comic) / "clusters.csv")
+    for row in rows:
+        row["name"] = {"1": "Aki", "2": "Ben"}.get(row["cluster"], "")
+        if row["cluster"] == "1":
+            row["face_id"] = "1.00E+05" + row["face_id"][:1] + row["ymin"] + row["page"]
+    table = write(tmp_path / "excel.csv", rows)
+    log = Recorder()
+    go(log, n_clusters="4", previous=str(table), **comic)
+    lost = sum(row["cluster"] == "1" for row in rows)
+    assert any(f"{lost} of the 12 rows of {table} are no face of this result (line" in x for x in log.lines)
+    assert any("let the spreadsheet read the column face_id as text" in line for line in log.lines)
+    assert "cluster: nobody is called Aki any more" in log.lines
+    with pytest.raises(UserError, match="is not in the comic"):
+        go(n_clusters="4", corrections=str(table), **comic)
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_one_face_boxed_twice_is_one_person(go: Go, tmp_path: Path, adapt: bool) -> None:
+    """Although both boxes lie in one frame; and that is said."""
+    log = Recorder()
+    comic = drawn(tmp_path / "comic", twice=True, frames=True)
+    rows = read(go(log, n_clusters="4", adapt=adapt, **comic) / "clusters.csv")
+    assert any("12 " in line and "boxed twice" in line for line in log.lines)
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert first["cluster"] == second["cluster"]
+    for page in range(3):
+        assert len({row["cluster"] for row in rows[8 * page : 8 * page + 8]}) == 4
+
+
+@pytest.mark.parametrize("method", ["agglomerative", "hdbscan", "silhouette"])
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_equal_faces_are_one_cluster_for_each_method(go: Go, tmp_path: Path, method: str, n: int) -> None:
+    """One, two or six copies of one picture."""
+    (tmp_path / "faces").mkdir()
+    for i in range(n):
+        shutil.copy(PAGES / "000.jpg", tmp_path / "faces" / f"{i}.jpg")
+    out = go(input=str(tmp_path / "faces"), title="", method=method)
+    assert len({row["cluster"] for row in read(out / "clusters.csv")}) == 1
+
+
+def test_pages_without_faces_are_exported_in_their_size(go: Go, tmp_path: Path) -> None:
+    """And pictures by their names, also those of a title in Manga109 layout."""
+    comic = drawn(tmp_path / "comic")
+    Image.new("L", (50, 60)).save(tmp_path / "comic" / "pages" / "004.png")
+    out = go(n_clusters="4", **comic)
+    images = json.loads((out / "coco.json").read_text())["images"]
+    assert [(i["file_name"], i["width"], i["height"]) for i in images][2:] == [
+        ("003.png", 420, 300),
+        ("004.png", 50, 60),
+    ]
+    assert 'width="0"' not in (out / "manga109.xml").read_text()
+    for image in json.loads((go(overwrite=True) / "coco.json").read_text())["images"]:
+        assert (ROOT / "images" / image["file_name"]).is_file()
+
+
+def test_names_are_compared_in_one_unicode_form(go: Go, tmp_path: Path) -> None:
+    """A name typed on two systems is one person; so is a file, in whichever form the table names it."""
+    (tmp_path / "faces").mkdir()
+    for i, path in enumerate(sorted(PAGES.iterdir())[:4]):
+        shutil.copy(path, tmp_path / "faces" / unicodedata.normalize("NFD", f"ガ{i}.jpg"))
+    comic = {"input": str(tmp_path / "faces"), "title": ""}
+    rows = read(go(n_clusters="4", **comic) / "clusters.csv")
+    for row, form in zip(rows, ("NFC", "NFD", "NFC"), strict=False):
+        row["face_id"] = unicodedata.normalize("NFC", row["face_id"])
+        row["name"] = unicodedata.normalize(form, "ガンバ")
+    after = read(go(corrections=str(write(tmp_path / "e.csv", rows)), **comic) / "clusters.csv")
+    assert [row["name"] for row in after] == [unicodedata.normalize("NFC", "ガンバ")] * 3 + [""]
+    assert len(members(after)) == 2
+    assert {row["face_id"] for row in after} == {path.name for path in (tmp_path / "faces").iterdir()}
 
 
 def test_through_the_command_line(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
