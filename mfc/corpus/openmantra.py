@@ -37,6 +37,8 @@ BOOKS = "books.txt"
 INSIDE = 0.5
 """A box is cut off at the edges of its page when at least this share of it is inside."""
 MAX_JSON_BYTES = 256 * 2**20
+LONGEST_NAME = 200
+"""Bytes of a title or of a picture's path; systems take 255 a name, and endings come to it."""
 ATTRIBUTION = """\
 # Where this corpus comes from
 
@@ -132,18 +134,18 @@ def write_import(plan: Import, root: Path, overwrite: bool = False) -> bool:
         UserError: when ``root`` holds something else, or, without ``overwrite``, another corpus of this kind.
     """
     digests = {name: _digest(content) for name, content in plan.files.items()}
-    record = _read_record(root)
-    old: dict[str, str] = record["files"] if record else {}
-    if record and record["finished"]:
-        different = [name for name in old if not _is(root / name, old[name])]
-        if old == digests and not different:
-            return False
-        if not overwrite:
-            why = f"{different[0]} in it was changed" if different else "it has other books or boxes"
-            raise UserError(
-                f"{root} holds an OpenMantra corpus, but {why}: give another --out, or --overwrite true"
-            )
     try:
+        record = _read_record(root)
+        old: dict[str, str] = record["files"] if record else {}
+        if record and record["finished"]:
+            different = [name for name in old if not _is(root / name, old[name])]
+            if old == digests and not different:
+                return False
+            if not overwrite:
+                why = f"{different[0]} in it was changed" if different else "it has other books or boxes"
+                raise UserError(
+                    f"{root} holds an OpenMantra corpus, but {why}: give another --out, or --overwrite true"
+                )
         write_json(root / RECORD, {"finished": False, "files": {**old, **digests}})
         for name in set(old) - set(digests) | {BOOKS}:
             (root / name).unlink(missing_ok=True)
@@ -213,7 +215,7 @@ def _read_dataset(dataset: Path) -> dict[str, tuple[_Page, ...]]:
     books: dict[str, tuple[_Page, ...]] = {}
     for number, book in enumerate(content, start=1):
         title = _field(book, "book_title", str, f"{path}: book {number}")
-        if not re.fullmatch(r"\w([\w .'-]*[\w'-])?", title) or len(title.encode()) > 200:
+        if not re.fullmatch(r"\w([\w .'-]*[\w'-])?", title) or len(title.encode()) > LONGEST_NAME:
             raise UserError(
                 f"{path}: book {number}: {title[:40]!r} cannot name a folder; use letters and digits"
             )
@@ -228,7 +230,7 @@ def _read_dataset(dataset: Path) -> dict[str, tuple[_Page, ...]]:
 
 def _read_page(page: Any, dataset: Path, where: str) -> _Page:
     picture = _field(_field(page, "image_paths", dict, where), "ja", str, where)
-    if not _stays_below(picture):
+    if not _stays_below(picture) or len(picture.encode()) > LONGEST_NAME:
         raise UserError(f"{where}: picture {picture[:80]!r} is no path below the dataset's folder; mend it")
     boxes = []
     for kind in ("frame", "text"):

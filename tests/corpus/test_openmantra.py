@@ -55,7 +55,7 @@ def write_dataset(root: Path) -> Path:
 
 
 def write_json(root: Path, books: Any) -> None:
-    (root / "annotation.json").write_text(json.dumps(books, ensure_ascii=False), encoding="utf-8")
+    (root / "annotation.json").write_text(json.dumps(books))
 
 
 def edited(root: Path, edit: Callable[[Any], object]) -> None:
@@ -210,10 +210,7 @@ def test_what_is_changed_or_left_out_is_counted_and_listed(dataset: Path, tmp_pa
         text = {"x": 10, "y": 200, "w": 20, "h": 60}
         page["text"] += [{**text, "text_ja": " \n"}, {**text, "text_ja": "a\r\nb\x07\ud800<&>"}]
 
-    edited_path = dataset / "annotation.json"
-    books = json.loads(edited_path.read_text(encoding="utf-8"))
-    spoil(books)
-    edited_path.write_text(json.dumps(books))
+    edited(dataset, spoil)
     plan = read_import(dataset)
     assert [r.split(";")[0] for r in plan.remarks if "lists them" in r] == [
         "frames left out: 4",
@@ -348,6 +345,8 @@ def test_a_folder_that_cannot_be_written_is_told(dataset: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     message = refusal(lambda: write_import(read_import(dataset), tmp_path / "file" / "corpus"))
     assert "cannot be written (Not a directory)" in message
+    message = refusal(lambda: write_import(read_import(dataset), tmp_path / ("a" * 300)))
+    assert "cannot be written (File name too long)" in message
 
 
 BAD_DATASETS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -427,7 +426,19 @@ def test_a_bad_dataset_gets_one_sentence(dataset: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.jpg", "/etc/passwd", "images/../../x.jpg", "", "a\\..\\x.jpg", "C:/x.jpg", "a\0b", "."]
+    "name",
+    [
+        "../x.jpg",
+        "/etc/passwd",
+        "images/../../x.jpg",
+        "",
+        "a\\..\\x.jpg",
+        "C:/x.jpg",
+        "a\0b",
+        ".",
+        "a" * 300,
+        "\ud800",
+    ],
 )
 def test_a_picture_cannot_be_outside_of_the_dataset(dataset: Path, name: str) -> None:
     """annotation.json comes from somewhere else: its paths are not trusted."""
@@ -437,20 +448,23 @@ def test_a_picture_cannot_be_outside_of_the_dataset(dataset: Path, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "title", ["", "..", "a/b", "a\\b", "../x", ".x", "a.", "a ", "x" * 201, "a\nb", "a\0"]
+    "title",
+    ["", "..", "a/b", "a\\b", "../x", ".x", "a.", "a ", "x" * 201, "星" * 67, "a\nb", "\ud800", "a\0"],
 )
 def test_a_title_cannot_lead_out_of_its_folder(dataset: Path, title: str) -> None:
     edited(dataset, lambda books: books[2].update(book_title=title))
     assert "book 3: " in refusal(lambda: read_import(dataset))
 
 
-@pytest.mark.parametrize("title", ["That's Izumiko", "星の舟", "B-BOY_2", "Dr.Hime", "A"])
+@pytest.mark.parametrize("title", ["That's Izumiko", "星の舟", "B-BOY_2", "Dr.Hime", "A", "星" * 66])
 def test_titles_of_other_books_are_taken(dataset: Path, tmp_path: Path, title: str) -> None:
     edited(dataset, lambda books: books[2].update(book_title=title))
     folder = faces_of(tmp_path, title, "0,10,20,60,80,Fuyu\n")
-    root = written(read_import(dataset, folder), tmp_path / "corpus")
+    plan = read_import(dataset, folder)
+    root = written(plan, tmp_path / "corpus")
     assert open_corpus(root).titles == ("hoshi", "umi_no_uta", title)
     assert list(corpus_problems(root)) == []
+    assert not write_import(plan, root)
 
 
 BAD_TABLES: dict[str, tuple[str, str]] = {
