@@ -690,9 +690,13 @@ def _check_limits(name: str, value: Any, meta: Mapping[str, Any]) -> None:
     if meta["choices"] and value not in meta["choices"]:
         raise UserError(f"{name}: {value!r} is not one of {', '.join(meta['choices'])}")
     if meta["minimum"] is not None and value < meta["minimum"]:
-        raise UserError(f"{name}: {value} is below the smallest allowed value, {meta['minimum']:g}")
+        raise UserError(f"{name}: {value} is below the smallest allowed value, {_plain(meta['minimum'])}")
     if meta["maximum"] is not None and value > meta["maximum"]:
-        raise UserError(f"{name}: {value} is above the largest allowed value, {meta['maximum']:g}")
+        raise UserError(f"{name}: {value} is above the largest allowed value, {_plain(meta['maximum'])}")
+
+
+def _plain(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def build(config: type[C], values: Mapping[str, Any], *, source: str) -> C:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfc.config import COMMANDS, Compare, Promote, parse_pair
+from mfc.config import COMMANDS, Compare, Finetune, Promote, parse_pair
 from mfc.workflow.data import check_titles
 from mfc.workflow.session import Session
 
@@ -15,6 +15,10 @@ def check(session: Session, command: str) -> None:
     """
     session.workspace.check_writable()
     check_titles(session, command)
+    if command in ("finetune", "main"):
+        from mfc.adapt.recipe import recipe_of
+
+        recipe_of(session.config(Finetune))
     kind = COMMANDS.get(command)
     if kind is Compare:
         parse_pair("runs", session.config(Compare).runs)
