@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from mfc.adapt.adaptation import link_faces
 
 from benchmarks import harness
-from mfc.adapt.constraints import nearest_neighbours
+from mfc.adapt.mining import mine, nearest_neighbours
 from mfc.adapt.quality import constraint_quality
+from mfc.adapt.recipe import recipe_of
 from mfc.clusters.counting import constrained_tree
 from mfc.clusters.intervals import bootstrap_interval
 from mfc.clusters.metrics import clustering_metrics
@@ -24,10 +24,12 @@ from mfc.config import BACKBONES, Finetune, Preprocess, build, load_experiment, 
 from mfc.encoders.device import pick_compute
 from mfc.encoders.network import EncoderConfig, load_encoder, new_encoder, save_encoder
 from mfc.errors import UserError
+from mfc.faces.selection import page_and_frame_codes
 from mfc.faces.store import FaceStore
 from mfc.files import write_json
 from mfc.log import Log, PrintLog
-from mfc.stages import finetune, preprocess
+from mfc.stages.finetune import finetune_title
+from mfc.stages.preprocess import preprocess
 
 CLUSTERINGS = {"k-means": "k-means", "linkage": "linkage that obeys cannot-links"}
 METRICS = {"accuracy": "accuracy", "nmi": "NMI", "ami": "AMI", "bcubed_f": "B-cubed F"}
@@ -49,8 +51,10 @@ def measure(score: TitleScore, view: TitleView, config: Finetune) -> dict[str, f
         clustering_metrics(truth, constrained_tree(features, view).cut_into(len(view.plain.classes)))
     )
     i, j, _ = nearest_neighbours(features, view.plain.faces["page_index"].to_numpy(), page_range=1)
-    links = link_faces(config, score.features, view.with_others)
-    quality = dict(constraint_quality(links.must_link, links.cannot_link, view.with_others.labels))
+    faces = view.with_others
+    codes = page_and_frame_codes(faces.faces, once=True)
+    links = mine(score.features, *codes, recipe_of(config).mining)
+    quality = dict(constraint_quality(links.must_link, links.cannot_link, faces.labels))
     return {
         **{f"k-means/{name}": score.metrics[name] for name in METRICS},
         **{f"linkage/{name}": linkage[name] for name in METRICS},
@@ -86,7 +90,7 @@ def study(
                 )
                 rows = {name: before}
                 if adapt:
-                    rows[f"{name}, adapted"], _ = finetune.run(config, store, model, title, seed, out, log)
+                    rows[f"{name}, adapted"], _ = finetune_title(config, store, model, title, seed, out, log)
                 for row, score in rows.items():
                     measured = measure(score, view, config)
                     scores.setdefault(row, {}).setdefault(title, []).append(measured)
@@ -164,7 +168,7 @@ def _scores(options: argparse.Namespace, log: Log) -> Scores:
         load_encoder(path)
         models[name] = path
     cutting = build(Preprocess, stages.stage("preprocess"), source=options.experiment)
-    store = preprocess.run(cutting, options.corpus, options.work / "faces", log, overwrite=True)
+    store = preprocess(cutting, options.corpus, options.work / "faces", log, overwrite=True)
     return study(store, models, config, seeds, options.epochs > 0, options.work / "adapted", log)
 
 

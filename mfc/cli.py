@@ -199,7 +199,22 @@ def _add(name: str) -> None:
 
 
 for _name in (*STAGES, *TOOLS):
-    _add(_name)
+    if _name != "import_openmantra":
+        _add(_name)
+
+
+@main.command("import_openmantra", help=COMMANDS["import_openmantra"].__doc__)
+@click.argument("directory", required=False)
+@options(COMMANDS["import_openmantra"])
+@options(Where)
+@click.pass_context
+def import_openmantra(ctx: click.Context, directory: str | None, **_: Any) -> None:
+    typed = {key: value for key, value in _typed(ctx).items() if key != "directory"}
+    _run(
+        _where(ctx),
+        "import_openmantra",
+        {"import_openmantra": {**typed, **({"input": directory} if directory else {})}},
+    )
 
 
 def _all_options(function: Callable[..., Any]) -> Callable[..., Any]:
