@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 
 C = TypeVar("C")
 N = TypeVar("N", int, float)
@@ -756,7 +756,7 @@ def load_experiment(name_or_path: str) -> Experiment:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        reason = "nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
         raise UserError(f"{path}: not a YAML text in UTF-8 ({reason}); mend it") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); mend the path") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _named_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.ones(1, device=device).item()  # "meta" makes tensors, but there is nothing in them
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error)
         raise UserError(f"device: {name!r} cannot be used here ({reason}); try auto or cpu") from None
     return device
 

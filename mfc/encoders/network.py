@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mfc.config import BACKBONES
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 from mfc.files import file_digest, replacing, write_json
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -218,7 +218,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error)
         raise UserError(
             f"{path}: cannot be read as plain weights ({reason}); save it as a state_dict"
         ) from None

@@ -22,7 +22,7 @@ from mfc.config import Finetune, Pretrain
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import images_of
 from mfc.encoders.network import Encoder, load_encoder, save_encoder
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 from mfc.faces.batches import batches, draw_choices, resized_side
 from mfc.files import replacing, value_digest, write_json
 from mfc.log import Log
@@ -356,7 +356,7 @@ def _read_checkpoint(path: Path, compute: Compute) -> dict[str, Any]:
             io.BytesIO(content), map_location=compute.device, weights_only=True
         )
     except Exception as error:
-        raise _Damaged(str(error).splitlines()[0]) from None
+        raise _Damaged(reason_of(error)) from None
     return state
 
 

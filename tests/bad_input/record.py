@@ -23,6 +23,7 @@ def call(case: Case, folder: Path) -> tuple[int, str]:
     said = result.stderr.rpartition("Error: ")[2].strip()
     for path in {str(folder), str(folder.resolve())}:
         said = said.replace(path, "DIR")
+    said = said.replace(os.environ["MLFLOW_TRACKING_URI"], "STORE")
     return result.exit_code, said
 
 
