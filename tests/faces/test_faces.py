@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mfc.errors import UserError
+from mfc.faces import batches as batches_module
 from mfc.faces import store as module
 from mfc.faces.batches import (
     Choices,
@@ -301,7 +302,7 @@ def test_the_device_path_equals_the_cpu_path(n: int, channels: int, gamma: float
     crops = torch.randint(0, 256, (n, 32, 32, channels), dtype=torch.uint8, generator=generator)
     choices = draw_choices(n, margin=4, gamma=gamma, generator=generator)
     fast = transform(crops, choices, image_size=28, mean=MEAN, std=STD)
-    whole = module._transform_whole_batch(crops, choices, 28, MEAN, STD).permute(0, 3, 1, 2)
+    whole = batches_module._transform_whole_batch(crops, choices, 28, MEAN, STD).permute(0, 3, 1, 2)
     torch.testing.assert_close(whole.expand(n, 3, 28, 28), fast, atol=1e-6, rtol=1e-6)
 
 
