@@ -8,7 +8,6 @@ import errno
 import gc
 import importlib
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from click.core import ParameterSource
 from mfc import __version__
 from mfc.config import COMMANDS, STAGES, TOOLS, Where, build, convert
 from mfc.errors import UserError
+from mfc.log import escape_what_cannot_be_shown
 
 if TYPE_CHECKING:
     pass
@@ -107,10 +107,7 @@ class Cli(click.Group):
         for name in ("SIGTERM", "SIGHUP"):
             with contextlib.suppress(ValueError, AttributeError):  # another thread; Windows has no SIGHUP
                 signal.signal(getattr(signal, name), signal.default_int_handler)
-        # A console without Japanese shall not end the work that it cannot show.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        escape_what_cannot_be_shown()
         # Importing torch and mlflow makes a million objects that stay; looking for garbage among them again
         # and again takes a sixth of a start.
         gc.set_threshold(*GARBAGE)

@@ -490,7 +490,7 @@ class Cluster:
     )
     corrections: str = option(
         "",
-        "A clusters.csv that you edited: your names and moves are kept, the rest is clustered anew.",
+        "A clusters.csv that you edited: its clusters hold as you left them, names and moves too.",
         affects=CONTENT,
     )
     min_side: int | None = option(

@@ -65,6 +65,7 @@ def open_job(config: Cluster, default_out: Callable[[str], Path], overwrite: boo
         boxes=config.boxes,
         frames=config.frames,
         annotations=config.annotations,
+        strict=config.strict,
     )
     face_ids = {face.face_id for page in comic.book.pages for face in page.faces}
     given = config.corrections or config.previous
@@ -73,7 +74,7 @@ def open_job(config: Cluster, default_out: Callable[[str], Path], overwrite: boo
         _all_known(sheet, face_ids)
     labels = decisions(sheet) if sheet else {}
     labels = {face_id: label for face_id, label in labels.items() if face_id in face_ids}
-    notes = []
+    notes = list(comic.notes)
     if labels and config.method != "agglomerative":
         notes.append(f"{config.method} does not hold to the {len(labels):,} faces that were decided by hand")
         labels = {}

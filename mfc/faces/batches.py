@@ -175,7 +175,7 @@ def _refuse_cut_off(crops: npt.NDArray[np.uint8]) -> None:
         wanted = crops.offset + crops.nbytes  # type: ignore[attr-defined]
         if Path(path).stat().st_size < wanted:
             raise UserError(
-                f"{path} was cut off while it was in use; run `mfc preprocess --overwrite true`, then this again"
+                f"{path} was cut off while it was in use; run `mfc preprocess --overwrite true`, and repeat"
             )
 
 

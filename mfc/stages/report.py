@@ -8,6 +8,7 @@ import pandas as pd
 
 from mfc.clusters.metrics import PAPER, headline
 from mfc.config import Report
+from mfc.corpus.sheets import formula_safe
 from mfc.log import Log
 from mfc.report.figures import paired_titles
 from mfc.report.tables import Summary, summarise
@@ -30,7 +31,8 @@ def report_scores(
     )
     published = {m.label: m.published[PAPER] for m in headline() if PAPER in m.published}
     log.text("report.md", summary.markdown)
-    log.text("report.csv", summary.table.to_csv(index=False, float_format="%.6f"))
+    safe = summary.table.assign(title=summary.table["title"].map(formula_safe))
+    log.text("report.csv", safe.to_csv(index=False, float_format="%.6f"))
     log.figure("report", paired_titles(titles, before, after, published))
     log.metrics(
         {
