@@ -13,6 +13,13 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
+from mfc.errors import UserError
+
+try:
+    import mlflow  # noqa: F401
+except ValueError as error:  # of a variable that it reads meanwhile
+    raise UserError(f"MLflow does not start: {error}; mend or unset that variable") from None
+
 from mfc.tracking.context import code_version
 from mfc.tracking.delivery import spool_root
 from mfc.tracking.names import (

@@ -171,7 +171,8 @@ class Spool:
 
     def done(self, end: int) -> None:
         """Remember that everything before ``end`` was delivered."""
-        write_text(self.folder / "offset", str(end))
+        with contextlib.suppress(OSError):  # on a full disk: delivered again at worst, which does no harm
+            write_text(self.folder / "offset", str(end))
         self._offset = end
 
     def refuse(self, record: Record, reason: str) -> None:

@@ -95,8 +95,9 @@ def _absolute(uri: str, folder: Path) -> str:
     # SQLAlchemy reads %41 (from 2.1 on) and ? (always) in an address as something else; and MLflow makes the
     # folder of "sqlite:///…" as it is spelled there, which is another one when it is quoted.
     quoted = f"sqlite+pysqlite:///{full.replace('%', '%25').replace('?', '%3F')}"
-    for made in (plain, quoted):
-        if _sqlite_path(made) == full:
+    relative = f"sqlite:///{os.path.relpath(full)}"
+    for made in (plain, quoted, relative):
+        if str(Path(_sqlite_path(made) or "").absolute()) == full:
             return f"{made}?{options}" if options else made
     raise UserError(f"{full}: no address can be made of this path; rename the folder")
 
@@ -108,9 +109,11 @@ def _sqlite_path(uri: str) -> str | None:
 
     try:
         url = make_url(uri)
+        if url.host or url.username:
+            raise ValueError("one slash is missing")
     except (ArgumentError, ValueError):
         raise UserError(
-            f"MLFLOW_TRACKING_URI={uri}: no address of a database; give sqlite:///FILE.db"
+            f"MLFLOW_TRACKING_URI={redacted(uri)}: no address of a database; give sqlite:///FILE.db"
         ) from None
     plain = url.database and url.database != ":memory:" and "uri" not in url.query
     return url.database if plain else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
+import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -110,13 +112,24 @@ class Postgres:
         self.run(
             "initdb", "--pgdata", str(self.data), "--username", "postgres", "--auth", "trust", "--no-sync"
         )
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        log = str(self.folder / "log")
-        self.run("pg_ctl", "--pgdata", str(self.data), "--wait", "--log", log, "-o", options, "start")
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if (self.data / "postmaster.pid").exists():
+            self.stop()
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "--pgdata", str(self.data), "--wait", "--log", log, "-o", options, "start")
+
+    def stop(self) -> None:
         self.run("pg_ctl", "--pgdata", str(self.data), "--mode", "immediate", "stop")
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        admin = f"-h 127.0.0.1 -p {self.port} -U postgres -d {database} -Atc"
+        return self.run("psql", *admin.split(), statement).strip()
 
     def run(self, program: str, *arguments: str) -> str:
         command = [*self._as_user, str(self.programs / program), *arguments]
@@ -215,6 +228,104 @@ def test_the_team_server(
         assert answer(server.url, {"Host": "evil.example"}) == 403
     finally:
         server.kill()
+
+
+PROGRAM = """
+    import sys
+    from pathlib import Path
+    from mfc import tracking
+    with tracking.open_run(experiment="e", name="x", stage="s", work_dir=Path("work")) as run:
+        run.metrics({"m": 0}, 0)
+        run.flush()
+        print(run.id, flush=True)
+        for line in sys.stdin:
+            with_child = line.strip() == "child"
+            if with_child:
+                with run.child("c", stage="s") as child:
+                    child.metrics({"m": 1}, 0)
+            else:
+                run.metrics({"m": int(line)}, int(line))
+            print("done", flush=True)
+"""
+
+
+def test_a_database_that_goes_away_and_its_password(
+    tmp_path: Path, shell: None, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL without a server between: an outage loses no number, and nobody sees the password.
+
+    It has @ and / in it, as people type it. What the outage outlasts is sent by `replay`, which needs the
+    password again and says so.
+    """
+    del shell
+    password = "p@ss/w:rd"
+    postgres.sql(f"CREATE ROLE mlflow LOGIN PASSWORD '{password}'")
+    postgres.sql("CREATE DATABASE mlflow OWNER mlflow")
+    rules = postgres.data / "pg_hba.conf"
+    rules.write_text("host all mlflow 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+    postgres.run("pg_ctl", "--pgdata", str(postgres.data), "reload")
+    bare = f"127.0.0.1:{postgres.port}/mlflow"
+    uri = f"postgresql+psycopg2://mlflow:{password}@{bare}"
+    screen = []
+
+    def started(patience: int) -> tuple[subprocess.Popen[str], str]:
+        settings = {"MLFLOW_TRACKING_URI": uri, "MFC_TRACKING_PATIENCE": str(patience)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+            cwd=tmp_path,
+            env=clean_environment(PYTHONPATH=str(ROOT), **settings),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(tmp_path / "errors").open("a"),
+            text=True,
+        )
+        assert process.stdout
+        run_id = process.stdout.readline().strip()
+        assert run_id, (tmp_path / "errors").read_text()
+        return process, run_id
+
+    def told(process: subprocess.Popen[str], line: str) -> None:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        screen.append(process.stdout.readline())
+        assert screen[-1] == "done\n", (tmp_path / "errors").read_text()
+
+    process, first = started(patience=120)
+    postgres.stop()
+    for step in range(1, 50):
+        told(process, str(step))
+    postgres.start()
+    told(process, "child")
+    screen.append(process.communicate(timeout=150)[0])
+    assert process.returncode == 0, (tmp_path / "errors").read_text()
+    steps = f"SELECT count(*), count(DISTINCT step) FROM metrics WHERE run_uuid = '{first}' AND key = 'm'"
+    assert postgres.sql(steps, "mlflow") == "50|50"
+    states = "SELECT name, status FROM runs ORDER BY start_time"
+    assert postgres.sql(states, "mlflow").split() == ["x|FINISHED", "c|FINISHED"]
+
+    process, second = started(patience=1)
+    postgres.stop()
+    told(process, "1")
+    screen.append(process.communicate(timeout=150)[0])
+    assert process.returncode == 0, (tmp_path / "errors").read_text()
+    spool = tmp_path / "work/.spool" / second
+    assert json.loads((spool / "run.json").read_text()) == {"uri": f"postgresql+psycopg2://***@{bare}"}
+    screen.append((tmp_path / "errors").read_text())
+    assert f"postgresql+psycopg2://***@{bare}: not everything could be sent" in screen[-1]
+    assert "Traceback" not in screen[-1]
+    postgres.start()
+    with pytest.raises(UserError, match=r"login of postgresql\+psycopg2://\*\*\*@.* set MLFLOW_TRACKING_URI"):
+        tracking.replay(tmp_path / "work")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert tracking.replay(tmp_path / "work") == 1
+    assert postgres.sql(steps.replace(first, second), "mlflow") == "2|2"
+    assert postgres.sql(states, "mlflow").split() == ["x|FINISHED", "c|FINISHED", "x|FINISHED"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for part in (password, "p@ss", "w:rd", "p%40ss"):
+        assert part not in "".join(screen)
+        assert not [path for path in files if part.encode() in path.read_bytes()]
 
 
 def answer(url: str, headers: Mapping[str, str]) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfc.tracking.spool import PAGE, Busy, Sender, Spool, Waiting, spools
+from mfc.tracking.spool import DAMAGED, PAGE, Busy, Gone, Sender, Spool, Waiting, spools
 
 
 def numbers(spool: Spool) -> list[int]:
@@ -179,3 +182,133 @@ def test_the_sender_gives_up_when_told(tmp_path: Path) -> None:
     again = Spool(tmp_path / "run")
     assert numbers(again) == [7]
     again.close()
+
+
+class FullDisk:
+    """A file that takes some more bytes; room for the rest comes back when the spool gives up its reserve."""
+
+    def __init__(self, spool: Spool, room: int = 0) -> None:
+        self._file, self._folder, self._room = spool._file, spool.folder, room
+        spool._file = self  # type: ignore[assignment]
+
+    def write(self, data: bytes) -> int:
+        if not (self._folder / "reserve").exists():
+            return self._file.write(data)
+        if not self._room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written, self._room = self._file.write(data[: self._room]), 0
+        return written
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize("room", [0, 1, 8])
+def test_a_full_disk_leaves_whole_records(tmp_path: Path, room: int) -> None:
+    """What did not fit raises and leaves nothing, not even half a line; the last record has its room."""
+    spool = Spool(tmp_path / "run")
+    spool.append({"n": 1})
+    FullDisk(spool, room)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            spool.append({"n": 2})
+    assert numbers(spool) == [1]
+    spool.append({"n": 3}, last=True)
+    assert numbers(spool) == [1, 3]
+    spool.close()
+    assert (tmp_path / "run/records.jsonl").read_text() == '{"n": 1}\n{"n": 3}\n'
+
+
+def test_the_reserve_is_real_bytes(tmp_path: Path) -> None:
+    """A hole in a file would keep no room; it goes with the last record, and comes again with the spool."""
+    spool = Spool(tmp_path / "run")
+    reserve = tmp_path / "run/reserve"
+    assert reserve.stat().st_blocks * 512 >= 1 << 16
+    spool.append({"n": 1}, last=True)
+    assert not reserve.exists()
+    spool.close()
+    Spool(tmp_path / "run").close()
+    assert reserve.exists()
+
+
+def test_a_line_that_is_no_record_is_one_of_its_own_kind(tmp_path: Path) -> None:
+    """The neighbours are read, and the line can be seen in it."""
+    spool = Spool(tmp_path / "run")
+    spool.append({"n": 1})
+    spool.close()
+    with (tmp_path / "run/records.jsonl").open("ab") as file:
+        file.write(b'{"n": 2, "te{"n": 3}\n\xff\n{"n": 4}\n')
+    spool = Spool(tmp_path / "run")
+    records = [waiting.record for waiting in spool.pending()]
+    assert [record.get("n") for record in records] == [1, None, None, 4]
+    assert records[1] == {"kind": DAMAGED, "line": '{"n": 2, "te{"n": 3}\n'}
+    assert records[2]["line"] == "\\xff\n"
+    spool.done(spool.pending()[-1].end)
+    spool.close()
+
+
+def test_records_that_were_cut_off_outside_end_the_delivery(tmp_path: Path) -> None:
+    """Somebody empties the file under a living process: nothing is waited for that is not there."""
+    spool = Spool(tmp_path / "run")
+    for n in range(3):
+        spool.append({"n": n})
+    os.truncate(tmp_path / "run/records.jsonl", len('{"n": 0}\n'))
+    assert numbers(spool) == [0]
+    spool.done(spool.pending()[-1].end)
+    assert spool.pending() == []
+    assert spool.empty
+    spool.close()
+
+
+def test_halves_of_files_go_when_the_spool_is_opened(tmp_path: Path) -> None:
+    """A process killed while it noted the offset leaves a temporary; the lock says that nobody writes it."""
+    Spool(tmp_path / "run").close()
+    spool = Spool(tmp_path / "run")
+    (tmp_path / "run/.offset.x7").write_text("1")
+    with pytest.raises(Busy):
+        Spool(tmp_path / "run")
+    assert (tmp_path / "run/.offset.x7").exists()
+    spool.append({"n": 1})
+    spool.close()
+    Spool(tmp_path / "run").close()
+    assert not (tmp_path / "run/.offset.x7").exists()
+
+
+@pytest.mark.parametrize("kept", ["../x", "x", "/etc/passwd", "a/../b", "../../a/b", "a/b/c", ""])
+def test_a_kept_file_lies_in_the_spool(tmp_path: Path, kept: str) -> None:
+    """A name in a damaged record leads nowhere else."""
+    spool = Spool(tmp_path / "run")
+    with pytest.raises(ValueError, match=f"^{re.escape(kept)}$|to unpack"):
+        spool.path(kept)
+    spool.close()
+
+
+def test_the_sender_stops_when_the_run_is_gone(tmp_path: Path) -> None:
+    """No second try, `flush` does not wait out its time, and the records stay."""
+    said: list[str] = []
+
+    def deliver(spool: Spool, records: Sequence[Waiting]) -> None:
+        raise Gone("the run was deleted")
+
+    spool = Spool(tmp_path / "run")
+    sender = Sender(spool, deliver, said.append, name="demo")
+    spool.append({"n": 7})
+    assert not sender.flush(600)
+    assert said == ["demo: the run was deleted; work goes on, its records are kept on disk"]
+    sender.abandon()
+    assert (tmp_path / "run/records.jsonl").read_text() == '{"n": 7}\n'
+
+
+def test_an_error_told_has_no_password(tmp_path: Path) -> None:
+    """Also when the address is so long that it would be cut before its end."""
+    said: list[str] = []
+
+    def deliver(spool: Spool, records: Sequence[Waiting]) -> None:
+        raise ConnectionError(f"{'x' * 90} http://me:secret{'x' * 400}@host is away")
+
+    spool = Spool(tmp_path / "run")
+    sender = Sender(spool, deliver, said.append, name="demo")
+    spool.append({"n": 7})
+    assert not sender.flush(3)
+    sender.abandon()
+    assert "secret" not in f"{said} {sender.last_error}"
