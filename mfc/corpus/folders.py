@@ -53,7 +53,8 @@ def find_pictures(root: Path) -> PictureFolder:
                 paths.append(path)
             else:
                 others["no regular files"] += 1
-    counted = ", ".join(f"{n} {what}" for what, n in (+others).most_common(8)) + ", …" * (len(+others) > 8)
+    by_number = sorted((+others).items(), key=lambda item: (-item[1], item[0]))
+    counted = ", ".join([*(f"{n} {what}" for what, n in by_number[:8]), *["…"] * (len(by_number) > 8)])
     passed_over = f"{root}: what is no picture by its name is passed over: {counted}" if counted else ""
     order = sorted(paths, key=lambda p: ([natural_key(part) for part in p.relative_to(root).parts], p))
     return PictureFolder(root, tuple(order), passed_over)

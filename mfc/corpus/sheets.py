@@ -54,7 +54,7 @@ def read_csv(path: Path, columns: Sequence[Sequence[str]]) -> list[Line]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{path}, line {first}: column {twice!r} is there twice; cut one")
-    reader = csv.reader(rows[first:], delimiter=delimiter, strict=True)
+    reader = csv.reader(rows[first:], delimiter=delimiter, strict=True, skipinitialspace=True)
     lines = []
     try:
         for row in reader:
@@ -85,7 +85,10 @@ def _heading(path: Path, rows: Sequence[str], columns: Sequence[Sequence[str]]) 
     for number, row in enumerate(rows[:HEADING_WITHIN], start=1):
         delimiter = max(",;\t", key=row.count)
         try:
-            heading = [name.strip().lower() for name in next(csv.reader([row], delimiter=delimiter))]
+            heading = [
+                name.strip().lower()
+                for name in next(csv.reader([row], delimiter=delimiter, skipinitialspace=True))
+            ]
         except (csv.Error, StopIteration):
             continue
         found = sum(bool(set(names) & set(heading)) for names in columns)

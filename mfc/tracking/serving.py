@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import itertools
 import json
 import os
 import re
-import warnings
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +31,6 @@ Box = tuple[int, int, int, int]
 
 MAX_BYTES = 32 * 2**20
 """Of an encoded image."""
-MAX_PIXELS = 50_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 BATCH = 64
 """Faces in a forward pass."""
 AUTO = 0
@@ -227,28 +224,20 @@ def _as_list(model_input: Any) -> list[Any]:
 
 
 def _decode(image: Any, row: int) -> Image:
-    """One image, in RGB."""
+    """One image as `mfc.corpus.pictures` decodes all: what a viewer shows, in mode L or RGB."""
     from PIL import Image
+
+    from mfc.corpus.pictures import PictureError, as_shown, decode
 
     if isinstance(image, np.ndarray):
         try:
-            picture = Image.fromarray(image.squeeze())
-        except (TypeError, ValueError):
+            return as_shown(Image.fromarray(image.squeeze()))
+        except (TypeError, ValueError, OSError):
             raise BadImage(row, f"no image array: {image.dtype}, shape {image.shape}") from None
-    else:
-        data = _bytes(image, row)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's own, laxer limit on the size
-                picture = Image.open(io.BytesIO(data), formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            picture.load()
-        except Image.DecompressionBombError:
-            raise BadImage(row, f"has more than {MAX_PIXELS // 10**6} megapixels") from None
-        except (OSError, ValueError, SyntaxError):
-            raise BadImage(row, "is no image that can be read (JPEG, PNG, WebP, GIF, BMP, TIFF)") from None
-    return picture.convert("RGB")
+    try:
+        return decode(_bytes(image, row))
+    except PictureError as error:
+        raise BadImage(row, f"cannot be used: {error}") from None
 
 
 def _bytes(image: Any, row: int) -> bytes:
@@ -287,10 +276,13 @@ def _read(path: Path, row: int) -> bytes:
     if _is_served():
         raise BadImage(row, "a path; over HTTP, give base64 text")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO would wait for ever
+            raise BadImage(row, f"{path} is no regular file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadImage(row, f"{path} cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadImage(row, f"{path} cannot be read ({reason})") from None
 
 
 def _is_served() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc.corpus.manga109 import OTHERS_PAPER, Box, Frame, assign_frame, is_other, open_corpus
+from mfc.corpus.manga109 import OTHERS_PAPER, Box, Corpus, Frame, assign_frame, is_other, open_corpus
+from mfc.corpus.splits import resolve_splits
 from mfc.errors import UserError
 
 BOX = 'xmin="10" ymin="20" xmax="60" ymax="80"'
@@ -56,7 +59,7 @@ def test_titles_with_apostrophes_hyphens_and_blanks_are_read(tmp_path: Path, tit
     assert corpus.image_path(title, 1234).name == "1234.jpg"
 
 
-@pytest.mark.parametrize("title", ["..", "../evil", "/etc", "a/b", "a\\b", "a\x00b"])
+@pytest.mark.parametrize("title", ["..", "../evil", "/etc", "a/b", "a\\b", "a\x00b", "x" * 252, "花" * 84])
 def test_a_title_cannot_lead_out_of_its_folder(tmp_path: Path, title: str) -> None:
     """books.txt is untrusted: a path in it is refused with its line."""
     write_corpus(tmp_path, "")
@@ -232,7 +235,112 @@ def test_the_fingerprint_sees_annotations_titles_and_pictures(tmp_path: Path) ->
     picture = open_corpus(tmp_path / "b").fingerprint()
     (tmp_path / "b/images/AoiSora/000.jpg").write_bytes(b"xy")
     larger = open_corpus(tmp_path / "b").fingerprint()
+    (tmp_path / "b/images/AoiSora/000.jpg").write_bytes(b"yx")
+    other = open_corpus(tmp_path / "b").fingerprint()
     xml = tmp_path / "b/annotations.v2018.05.31/AoiSora.xml"
     xml.write_text(xml.read_text().replace('"9"', '"8"'))
     edited = open_corpus(tmp_path / "b").fingerprint()
-    assert len({first, picture, larger, edited}) == 4
+    assert len({first, picture, larger, other, edited}) == 5
+    (tmp_path / "b/images/AoiSora/Thumbs.db").write_bytes(b"no picture")
+    assert open_corpus(tmp_path / "b").fingerprint() == edited
+
+
+def test_a_change_of_a_picture_without_a_change_of_size_or_time_is_seen(tmp_path: Path) -> None:
+    """Also with the cache that remembers digests, which an untouched corpus is only looked at with."""
+    corpus = open_corpus(write_corpus(tmp_path / "c", '<page index="0" width="9" height="9"/>'))
+    pictures = [corpus.image_path("AoiSora", i) for i in range(3)]
+    for i, path in enumerate(pictures):
+        path.write_bytes(bytes([i]) * 10)
+    time.sleep(0.03)
+    cache = tmp_path / "digests.json"
+    first = corpus.fingerprint(cache)
+    assert len(json.loads(cache.read_text())["files"]) == 3
+    assert corpus.fingerprint(cache) == corpus.fingerprint() == first
+    before = pictures[1].stat()
+    pictures[1].write_bytes(b"\7" * 10)
+    os.utime(pictures[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert corpus.fingerprint(cache) == corpus.fingerprint() != first
+
+
+def test_a_page_index_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """The boxes of one would be cut from the picture of both."""
+    page = '<page index="3" width="9" height="9"/>'
+    corpus = open_corpus(write_corpus(tmp_path, page + page.replace("3", "4") + page))
+    with pytest.raises(UserError, match=r"AoiSora\.xml: page 3 is there twice"):
+        corpus.read_book("AoiSora")
+
+
+HEAD = '<?xml version="1.0" encoding="{}"?>'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "head", "reason"),
+    [
+        ("utf-16", HEAD.format("UTF-16"), r"AoiSora\.xml: not UTF-8 text \(byte 0\); save it as UTF-8"),
+        ("utf-16-le", "", "not UTF-8 text"),
+        ("utf-32", "", r"not UTF-8 text \(byte 0\)"),
+        ("shift-jis", HEAD.format("Shift_JIS"), "not UTF-8 text"),
+        ("latin-1", HEAD.format("iso-8859-1"), "not UTF-8 text"),
+        ("utf-8", HEAD.format("UTF-16"), "line 1: declares the encoding UTF-16; save it as UTF-8"),
+        ("utf-8", HEAD.format("utf-7"), "declares the encoding utf-7"),
+        ("utf-8", HEAD.format("Shift_JIS"), "declares the encoding Shift_JIS"),
+        ("utf-8", HEAD.format("X-NONE"), "declares the encoding X-NONE"),
+    ],
+)
+def test_other_encodings_are_refused(tmp_path: Path, encoding: str, head: str, reason: str) -> None:
+    """Whatever the declaration says; names would come out garbled, or a stack trace."""
+    corpus = open_corpus(write_corpus(tmp_path, ""))
+    name = "é" if encoding == "latin-1" else "ｱ" if encoding == "shift-jis" else "花"
+    xml = f'{head}<book title="x"><characters><character id="a" name="{name}"/></characters><pages/></book>'
+    (tmp_path / "annotations.v2018.05.31" / "AoiSora.xml").write_bytes(xml.encode(encoding))
+    with pytest.raises(UserError, match=reason):
+        corpus.read_book("AoiSora")
+
+
+@pytest.mark.parametrize(
+    "head", [HEAD.format("UTF-8"), HEAD.format("utf8"), HEAD.format("US-ASCII"), "\ufeff", ""]
+)
+def test_utf8_in_its_spellings_is_read(tmp_path: Path, head: str) -> None:
+    """With a byte order mark, with any declaration of it, with none."""
+    corpus = open_corpus(write_corpus(tmp_path, '<page index="0" width="9" height="9"/>', head=head))
+    assert len(corpus.read_book("AoiSora").pages) == 1
+
+
+@pytest.mark.parametrize("name", ["007.png", "007.JPG", "7.jpg", "0007.tiff"])
+def test_the_picture_of_a_page_may_be_spelled_otherwise(tmp_path: Path, name: str) -> None:
+    """By its number; the usual name goes before, and two others are refused."""
+    corpus = open_corpus(write_corpus(tmp_path, ""))
+    folder = tmp_path / "images" / "AoiSora"
+    for other in (name, "70.jpg", "007.txt", "x007.png", "007.jpg.png"):
+        (folder / other).touch()
+    assert corpus.image_path("AoiSora", 7) == folder / name
+    (folder / "00007.bmp").touch()
+    with pytest.raises(UserError, match="are both page 7"):
+        corpus.image_path("AoiSora", 7)
+    (folder / "007.jpg").touch()
+    assert corpus.image_path("AoiSora", 7) == folder / "007.jpg"
+
+
+def test_two_hundred_thousand_titles_are_read_and_looked_up_in_linear_time(tmp_path: Path) -> None:
+    """Each title is compared with none of the others: a limit on comparisons, not on time."""
+    write_corpus(tmp_path, "")
+    titles = [f"T{i}" for i in range(200_000)]
+    (tmp_path / "books.txt").write_text("\n".join(titles))
+    corpus = open_corpus(tmp_path)
+    assert corpus.titles == tuple(titles)
+    (tmp_path / "splits.json").write_text(json.dumps({"test": titles}))
+    assert resolve_splits(tmp_path, corpus.titles)["test"] == titles
+
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    counted = Corpus(tmp_path, corpus.annotations, tuple(map(Counted, titles)))
+    for title in titles[::100]:
+        assert counted.title(title) == title
+    assert Counted.compared < 10 * len(titles)

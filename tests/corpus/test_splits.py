@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,9 @@ def test_title_lists_come_from_the_first_source_that_is_there(tmp_path: Path) ->
         ('{"train": ["A"], "test": ["A"]}', "'A' is in train and in test"),
         ('{"test": ["Nowhere"]}', r"'Nowhere' is missing from .*books\.txt"),
         ('{"test": []}', "lists no title"),
+        ('{"test": ["A"], "test": ["B"]}', "key 'test' is there twice"),
+        ('{"test": ' + "[" * 100_000, "nested too deeply"),
+        ('{"test": [' + "9" * 5000 + "]}", "not valid JSON"),
     ],
 )
 def test_a_wrong_splits_file_is_explained(tmp_path: Path, content: str, reason: str) -> None:
@@ -80,7 +84,18 @@ def test_a_wrong_splits_file_is_explained(tmp_path: Path, content: str, reason: 
 
 def test_a_missing_splits_file_is_explained(tmp_path: Path) -> None:
     """A misspelt --splits must not fall back to another source."""
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match=r"none\.json: cannot be read \(No such file"):
         resolve_splits(tmp_path, ["A"], str(tmp_path / "none.json"))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is no file"):
         resolve_splits(tmp_path, ["A"], str(tmp_path))
+
+
+def test_titles_of_a_splits_file_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    """They come out as books.txt spells them; both forms in one file are one title twice."""
+    one, other = (unicodedata.normalize(form, "ガンバ") for form in ("NFC", "NFD"))
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"test": [one]}))
+    assert resolve_splits(tmp_path, [other], str(path))["test"] == [other]
+    path.write_text(json.dumps({"train": [one], "test": [other]}))
+    with pytest.raises(UserError, match="is in train and in test"):
+        resolve_splits(tmp_path, [other], str(path))

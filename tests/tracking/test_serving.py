@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from mfc import tracking
+from mfc.corpus.pictures import read_page
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from tests.tracking.mlflow_server import Process, clean_environment, free_port
 
@@ -138,6 +139,55 @@ def test_every_colour_mode_is_read(model: Any, encoder: Encoder, mode: str, form
     assert model.predict([png(picture(1, mode=mode), form)]).shape == (1, encoder.dim)
 
 
+def see_through() -> Image.Image:
+    """Black ink on nothing."""
+    image = Image.new("RGBA", (40, 50), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (10, 10, 30, 40))
+    return image
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    picture(5).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+DECODED: dict[str, Callable[[], Any]] = {
+    "transparent": lambda: png(see_through()),
+    "palette with transparency": lambda: png(see_through().quantize()),
+    "16 bits": lambda: png(Image.fromarray(np.arange(0, 64_000, 32, dtype=np.uint16).reshape(40, 50))),
+    "turned": turned,
+    "GIF": lambda: png(see_through(), "GIF"),
+}
+
+
+@pytest.mark.parametrize("kind", DECODED)
+def test_the_served_model_sees_what_preprocess_sees(
+    model: Any, encoder: Encoder, tmp_path: Path, kind: str
+) -> None:
+    """One decoder: the embedding is that of the picture as pages are read."""
+    (tmp_path / "face").write_bytes(DECODED[kind]())
+    found = model.predict([DECODED[kind]()])[0]
+    np.testing.assert_allclose(found, by_hand(encoder, read_page(tmp_path / "face")), atol=2e-5)
+
+
+def test_an_array_with_alpha_is_put_on_white(model: Any, encoder: Encoder) -> None:
+    """As the same picture in a file."""
+    found = model.predict(pd.DataFrame({"image": [np.asarray(see_through())]}))[0]
+    expected = Image.new("RGB", (40, 50), "white")
+    expected.paste("black", (10, 10, 30, 40))
+    np.testing.assert_allclose(found, by_hand(encoder, expected), atol=2e-5)
+
+
+def test_a_path_that_is_no_file_is_not_opened(model: Any, tmp_path: Path) -> None:
+    """Reading a FIFO would wait for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(MlflowException, match=r"image 0: .*fifo is no regular file"):
+        model.predict([tmp_path / "fifo"])
+
+
 def test_long_inputs_go_in_batches_of_equal_result(model: Any) -> None:
     """An image's embedding does not depend on how many come with it; none gives an empty array."""
     images = [text(picture(i, 20, 20)) for i in range(70)]
@@ -163,18 +213,22 @@ def bomb(side: int) -> bytes:
 
 BAD = [
     ("not base64!", "neither base64 text nor the path of a file: 'not base64!'"),
-    (base64.b64encode(b"plain text").decode(), "is no image"),
-    (b"", "is no image"),
-    ("", "is no image"),
-    (png(picture(0))[:60], "is no image"),
-    (bomb(100_000), "has more than 50 megapixels"),
-    (bomb(7_072), "has more than 50 megapixels"),
-    (bomb(7_071), "is no image"),
-    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no image"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0", "is no image"),
+    (base64.b64encode(b"plain text").decode(), "cannot be used: neither JPEG, PNG, WebP, GIF, BMP nor TIFF"),
+    (b"", "cannot be used: neither JPEG"),
+    ("", "cannot be used: neither JPEG"),
+    (png(picture(0))[:60], "cannot be used: damaged picture: "),
+    (bomb(100_000), "cannot be used: more than 89,478,485 pixels"),
+    (bomb(9_460), "cannot be used: more than 89,478,485 pixels"),
+    (bomb(9_459), "cannot be used: damaged picture: "),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be used: neither JPEG"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0", "cannot be used: neither JPEG"),
     (None, "a NoneType; give base64 text, bytes or a path"),
     (Path("/no/such.png"), "/no/such.png cannot be read (No such file or directory)"),
-    (Path("/dev/zero"), "is larger than 32 MiB"),
+    (Path("/dev/zero"), "/dev/zero is no regular file"),
+    (Path("a\0b"), "cannot be read (embedded null byte)"),
+    (Path("x" * 300), "cannot be read (File name too long)"),
+    (b"\xff" * (32 * 2**20 + 1), "is larger than 32 MiB"),
+    (np.zeros((4, 4), np.int32), "no image array: int32, shape (4, 4)"),
     (np.zeros((4, 4), np.complex64), "no image array: complex64, shape (4, 4)"),
 ]
 
@@ -408,7 +462,7 @@ def test_a_bad_image_over_http_is_one_line(served: str) -> None:
     bad = base64.b64encode(b"x" * 5000).decode()
     status, answer = call(served, {"inputs": [text(picture(0)), bad]})
     assert status == 400
-    expected = "image 1: is no image that can be read (JPEG, PNG, WebP, GIF, BMP, TIFF)"
+    expected = "image 1: cannot be used: neither JPEG, PNG, WebP, GIF, BMP nor TIFF"
     assert (answer["message"], answer["error_code"]) == (expected, "INVALID_PARAMETER_VALUE")
     assert "stack_trace" not in answer
 
