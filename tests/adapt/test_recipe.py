@@ -19,11 +19,14 @@ from mfc.errors import UserError
 def test_the_defaults_are_the_papers() -> None:
     """Those of the options and those of the pieces, and the published numbers."""
     assert recipe_of(Finetune()) == PAPER == recipe_of(Finetune(recipe="custom"))
-    assert PAPER == Recipe(
-        Mining("nearest", page_range=1, top_n=1, frame_mates="keep"),
-        Sampling("shuffled"),
-        Loss("contrastive", tau=1.4, temperature=0.1),
-        Rounds(1),
+    assert (
+        Recipe(
+            Mining("nearest", page_range=1, top_n=1, frame_mates="keep"),
+            Sampling("shuffled"),
+            Loss("contrastive", tau=1.4, temperature=0.1),
+            Rounds(1),
+        )
+        == PAPER
     )
 
 
@@ -57,9 +60,7 @@ def test_more_rounds_than_epochs_are_refused() -> None:
         recipe_of(Finetune(recipe="custom", epochs=2, rounds=3))
 
 
-@pytest.mark.parametrize(
-    ("option", "switch"), [("mining", MINERS), ("sampling", SAMPLERS), ("loss", LOSSES)]
-)
+@pytest.mark.parametrize(("option", "switch"), [("mining", MINERS), ("sampling", SAMPLERS), ("loss", LOSSES)])
 def test_what_may_be_chosen_is_what_there_is(option: str, switch: Mapping[str, object]) -> None:
     """The words of the option are those of the switch."""
     field = next(f for f in dataclasses.fields(Finetune) if f.name == option)

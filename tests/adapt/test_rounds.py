@@ -27,9 +27,7 @@ def test_epochs_are_shared_out() -> None:
 def test_rounds_and_seeds_draw_differently() -> None:
     """Two seeds of three rounds: six seeds, the first one being that of one round."""
     seeds = [
-        plan.seed
-        for seed in (3, 4)
-        for plan in plans_of(dataclasses.replace(PLAN, seed=seed), Rounds(3))
+        plan.seed for seed in (3, 4) for plan in plans_of(dataclasses.replace(PLAN, seed=seed), Rounds(3))
     ]
     assert len(set(seeds)) == 6
     assert seeds[0] == 3

@@ -47,7 +47,9 @@ def small_store(folder: Path) -> FaceStore:
     """A title "Small" of 20 faces on 5 pages: three people, told apart by their grey, two faces a frame."""
     random = np.random.default_rng(0)
     faces, who = 20, np.arange(20) % 3
-    crops = (60 + 60 * who[:, None, None, None] + random.integers(-20, 20, (faces, 40, 40, 1))).astype(np.uint8)
+    crops = (60 + 60 * who[:, None, None, None] + random.integers(-20, 20, (faces, 40, 40, 1))).astype(
+        np.uint8
+    )
     character = [f"{i:08x}" for i in who]
     table = pd.DataFrame(
         {
@@ -61,5 +63,9 @@ def small_store(folder: Path) -> FaceStore:
             "row": np.arange(faces),
         }
     )
-    meta = {"corpus": "noise", "parameters": {}, "splits": {"train": [], "val": [], "test": ["Small", "None"]}}
+    meta = {
+        "corpus": "noise",
+        "parameters": {},
+        "splits": {"train": [], "val": [], "test": ["Small", "None"]},
+    }
     return FaceStore(folder, table, crops, meta)

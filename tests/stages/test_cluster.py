@@ -188,9 +188,7 @@ def test_the_encoder_is_adapted_when_frames_are_known(go: Go) -> None:
     plain, log = by_face(go() / "clusters.csv"), Recorder()
     out = go(log, adapt=True)
     adapted = by_face(out / "clusters.csv")
-    assert any(
-        re.search(r"adapting to 59 faces by \d+ must-links and \d+ cannot-links", x) for x in log.lines
-    )
+    assert any(re.search(r"adapt to .*: 59 faces, \d+ must-links, \d+ cannot-links", x) for x in log.lines)
     assert cluster.describe(out)["adapted"] is True
     assert [r["distance"] for r in plain.values()] != [r["distance"] for r in adapted.values()]
     assert len({r["cluster"] for r in plain.values()}) == len({r["cluster"] for r in adapted.values()})
