@@ -94,13 +94,16 @@ def adapt(
     if len(selection.rows) < 2:
         raise UserError(f"{title}: {len(selection.rows)} usable faces are too few to adapt to")
     pages, frames = page_and_frame_codes(selection.faces, once=True)
-    sample, start = SAMPLERS[recipe.sampling.sampling], 0
+    encoder = load_encoder(model, compute.device)
     weights = file_digest(model / WEIGHTS_NAME)
     depends_on: list[object] = [store.fingerprint, title, weights, dataclasses.asdict(recipe), config.epochs]
 
-    encoder, rounds = load_encoder(model, compute.device), []
+    rounds: list[Round] = []
+    start = 0
     plans = plans_of(Plan.of(config, gamma=1.0, seed=seed), recipe.rounds)
     for number, plan in enumerate(plans, 1):
+        if rounds:  # from the disk, as a resumed adaptation has it
+            encoder = load_encoder(rounds[-1].folder, compute.device)
         features = embed(encoder, store.crops, selection.rows, batch_size=config.batch_size, compute=compute)
         constraints = mine(features, pages, frames, recipe.mining)
         if change is not None:
@@ -118,7 +121,7 @@ def adapt(
             validate=lambda *_: {},
             label=label,
             fingerprint="",
-            order=partial(sample, constraints, plan.batch_size),
+            order=partial(SAMPLERS[recipe.sampling.sampling], constraints, plan.batch_size),
         )
         # Curves are kept with the weights: a result with them is another, which serves without them too.
         tasks = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,10 @@ from hypothesis import strategies as st
 from mfc.adapt.constraints import Constraints
 from mfc.adapt.mining import Mining, mine
 from mfc.adapt.sampling import SAMPLERS, linked, shuffled
+from mfc.config import Finetune
+from mfc.encoders.device import Compute
+from mfc.encoders.network import EncoderConfig, new_encoder
+from mfc.encoders.training import Plan, Task, _epoch_seed, training_batches
 from tests.adapt.titles import Title, titles
 
 
@@ -84,3 +90,18 @@ def test_linked_faces_meet_in_a_long_title() -> None:
     seen = share_in_batches(constraints, linked(constraints, 64, generator(0)), 64)
     assert max(blind) < 0.07
     assert min(seen) > 0.5, seen
+
+
+def test_a_training_goes_through_the_faces_in_the_order_of_its_sampler() -> None:
+    """Batches are runs of it, and each epoch has its own."""
+    crops = np.zeros((10, 40, 40, 1), np.uint8)
+    constraints = Constraints(10, np.array([[0, 9], [1, 8]]), np.array([[0, 1]]))
+    order = partial(linked, constraints, 4)
+    task = Task(crops, np.arange(10), lambda *_: torch.zeros(()), lambda *_: {}, "", "", order)
+    plan = Plan.of(Finetune(batch_size=4), gamma=1.0, seed=1)
+    encoder = new_encoder(EncoderConfig("resnet18", ("a",), 32), init="random", seed=0)
+    compute = Compute(torch.device("cpu"), torch.float32)
+    for epoch in (0, 1):
+        batches = [places.tolist() for places, _ in training_batches(task, plan, encoder, compute, epoch)]
+        expected = order(generator(_epoch_seed(1, epoch))).tolist()
+        assert batches == [expected[:4], expected[4:8], expected[8:]]
