@@ -24,8 +24,8 @@ class Case:
 
 
 WRONG = """
-finetune title_idx=x title_idx=-1 title_idx=1.5 title_idx=99 seeds= seeds=a seeds=1,1 seeds=-1 seeds=4294967296
-finetune seeds=0, page_range=-2 page_range=100000000000000000000 top_n=0 top_n=999999999 tau=3 tau=nan lr=1e30
+finetune title_idx=x title_idx=-1 title_idx=1.5 title_idx=99 seeds= seeds=a seeds=1,1 seeds=-1
+finetune seeds=4294967296 seeds=0, page_range=-2 page_range=100000000000000000000 top_n=0 top_n=999999999 tau=3 tau=nan lr=1e30
 finetune lr=-1 lr=inf lr=fast epochs=0 epochs=1e3 epochs=99999999999 batch_size=1 momentum=2 weight_decay=-0.1
 finetune recipe=soup split=dev checkpoint_every=0 eval_every=-1 n_init=0 rounds=0 mining=coal sampling=none
 finetune loss=l2 temperature=0 frame_mates=perhaps register=perhaps figures=2 precision=float8
@@ -84,11 +84,10 @@ def spellings() -> Iterator[Case]:
     yield Case("experiment: a folder", ("statistics", "--experiment", "mine.yaml"), {"mine.yaml/": None})
 
 
-XML = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<book title="T"><characters><character id="00000001" name="Aki"/>'
-    '</characters><pages><page index="0" width="200" height="100"><face id="00000003" xmin="5" ymin="5" xmax="60" '
-    'ymax="70" character="00000001"/></page></pages></book>'
-)
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<book title="T"><characters><character id="00000001" name="Aki"/></characters><pages>\
+<page index="0" width="200" height="100"><face id="00000003" xmin="5" ymin="5" xmax="60" ymax="70" \
+character="00000001"/></page></pages></book>"""
 
 
 def picture(size: tuple[int, int] = (200, 100)) -> bytes:

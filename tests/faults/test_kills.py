@@ -119,7 +119,7 @@ def run(work: Callable[[Path], None], folder: Path, kill_after: float | None = N
     "work", [synthesize_, preprocess_, pretrain_, finetune_, cluster_], ids=lambda w: w.__name__
 )
 def test_killed_anywhere(tmp_path: Path, work: Callable[[Path], None]) -> None:
-    """Killed once or twice in a row at random moments, then repeated: same files, same bytes, no leftovers."""
+    """Killed once or twice in a row at random moments, then repeated: the same files, byte for byte."""
     prepare(tmp_path / "whole")
     if work is preprocess_:
         (tmp_path / "whole" / "faces").rename(tmp_path / "whole" / "other")
