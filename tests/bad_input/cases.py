@@ -25,7 +25,8 @@ class Case:
 
 WRONG = """
 finetune title_idx=x title_idx=-1 title_idx=1.5 title_idx=99 seeds= seeds=a seeds=1,1 seeds=-1
-finetune seeds=4294967296 seeds=0, page_range=-2 page_range=100000000000000000000 top_n=0 top_n=999999999 tau=3 tau=nan lr=1e30
+finetune seeds=4294967296 seeds=0,
+finetune page_range=-2 page_range=100000000000000000000 top_n=0 top_n=999999999 tau=3 tau=nan lr=1e30
 finetune lr=-1 lr=inf lr=fast epochs=0 epochs=1e3 epochs=99999999999 batch_size=1 momentum=2 weight_decay=-0.1
 finetune recipe=soup split=dev checkpoint_every=0 eval_every=-1 n_init=0 rounds=0 mining=coal sampling=none
 finetune loss=l2 temperature=0 frame_mates=perhaps register=perhaps figures=2 precision=float8
