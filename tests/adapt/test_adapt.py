@@ -90,9 +90,10 @@ def go(store: FaceStore, model: Path, tmp_path: Path) -> Go:
 
 
 @pytest.fixture
-def names(go: Go, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, ...]]:
+def names(go: Go, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, ...]]:
     """The folders' names that a call would give its rounds; nothing is trained."""
     monkeypatch.setattr(room, "fit", lambda encoder, *_, **__: encoder)
+    monkeypatch.setattr(room, "load_encoder", lambda *_: load_encoder(model))
     return lambda *args, **more: tuple(now.folder.name for now in go(*args, **more).rounds)
 
 
