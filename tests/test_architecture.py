@@ -133,3 +133,14 @@ def test_the_command_line_starts_light(heavy: str) -> None:
 
     code = f"import sys, mfc.cli; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_cutting_faces_starts_without_a_network() -> None:
+    """`mfc preprocess` must not wait for torch, nor for what only clustering or figures need."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mfc.workflow.data; sys.exit(bool({'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
