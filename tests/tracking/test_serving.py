@@ -15,6 +15,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import mlflow
@@ -29,6 +30,8 @@ from PIL import Image
 from mfc import tracking
 from mfc.corpus.pictures import read_page
 from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
+from mfc.errors import UserError
+from mfc.tracking.serving import FaceEncoder
 from tests.tracking.mlflow_server import Process, clean_environment, free_port
 
 SIDE = 56
@@ -475,3 +478,43 @@ def test_http_callers_cannot_name_files_of_the_server(served: str, home: Path) -
         status, answer = call(served, {"inputs": [f"{path}"]})
         assert status == 400
         assert answer["message"].startswith("image 0: no base64 text: ")
+
+
+def loaded(folder: Path) -> FaceEncoder:
+    """The model as MLflow prepares it, of the encoder in a folder."""
+    model = FaceEncoder()
+    model.load_context(SimpleNamespace(artifacts={"encoder": str(folder)}))
+    return model
+
+
+def test_damaged_weights_are_not_served(encoder: Encoder, tmp_path: Path) -> None:
+    """NaN in a weight, and a flipped bit: loading the model is refused, not the first hundred requests."""
+    save_encoder(encoder, tmp_path)
+    content = bytearray((tmp_path / "encoder.safetensors").read_bytes())
+    content[-2:] = b"\xc0\x7f"  # the last float32 becomes NaN
+    (tmp_path / "encoder.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="is not the file that was saved"):
+        loaded(tmp_path)
+    saved = json.loads((tmp_path / "encoder.json").read_text())
+    (tmp_path / "encoder.json").write_text(json.dumps({**saved, "weights_sha256": ""}))
+    with pytest.raises(UserError, match="holds values that are not finite numbers"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"threshold": "x"}', '{"threshold": NaN}', '{"threshold": 9}']
+)
+def test_a_damaged_calibration_counts_as_none(encoder: Encoder, tmp_path: Path, content: str) -> None:
+    """The model loads, and `auto` says what is missing."""
+    save_encoder(encoder, tmp_path)
+    (tmp_path / "calibration.json").write_text(content)
+    model = loaded(tmp_path)
+    with pytest.raises(MlflowException, match="was not calibrated"):
+        model.predict(None, [png(picture(1))], {"n_clusters": "auto"})
+    (tmp_path / "calibration.json").write_text('{"threshold": 0.4}')
+    assert loaded(tmp_path).predict(None, [png(picture(1))], {"n_clusters": "auto"}).tolist() == [0]
+
+
+def test_the_signature_has_the_encoders_dimension(model: Any, encoder: Encoder) -> None:
+    """Read from the saved encoder, not from the name of its network."""
+    assert model.metadata.signature.outputs.inputs[0].shape == (-1, encoder.dim)
