@@ -103,10 +103,11 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler ends a job with SIGTERM, a closed terminal with SIGHUP: its run shall then end as after
-        # Ctrl-C, not stay "running".
+        # Ctrl-C, not stay "running". What `nohup` ignores stays ignored; Windows has no SIGHUP.
         for name in ("SIGTERM", "SIGHUP"):
-            with contextlib.suppress(ValueError, AttributeError):  # another thread; Windows has no SIGHUP
-                signal.signal(getattr(signal, name), signal.default_int_handler)
+            with contextlib.suppress(ValueError, AttributeError):  # only a main thread may ask for signals
+                if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+                    signal.signal(getattr(signal, name), signal.default_int_handler)
         escape_what_cannot_be_shown()
         # Importing torch and mlflow makes a million objects that stay; looking for garbage among them again
         # and again takes a sixth of a start.
@@ -253,7 +254,6 @@ def import_checkpoint(ctx: click.Context, file: Path, **_: Any) -> None:
 @click.pass_context
 def replay(ctx: click.Context, **_: Any) -> None:
     """Send to the tracking server what interrupted runs could not."""
-    from mfc import tracking
+    from mfc.tracking import replay as send
 
-    tracking.connect()
-    click.echo(f"{tracking.replay(Path(_where(ctx).work_dir))} runs brought up to date")
+    click.echo(f"{send(Path(_where(ctx).work_dir))} runs brought up to date")

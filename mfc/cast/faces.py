@@ -62,6 +62,6 @@ def tell_doubled(hints: Hints, face_ids: Sequence[str], log: Log) -> None:
     if len(hints.doubled):
         pairs = [f"{face_ids[i]} and {face_ids[j]}" for i, j in hints.doubled[:3].tolist()]
         log.say(
-            f"cluster: {len(hints.doubled):,} times two boxes are of one face, boxed twice "
+            f"cluster: two boxes are of one face {len(hints.doubled):,} times "
             f"({', '.join(pairs)}{', …' if len(hints.doubled) > len(pairs) else ''}); cut one of each"
         )
