@@ -61,6 +61,7 @@ def small_store(folder: Path) -> FaceStore:
             "character_name": character,
             "is_other": False,
             "row": np.arange(faces),
+            **dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), 0),
         }
     )
     meta = {

@@ -29,6 +29,7 @@ def store_of(characters: list[str]) -> FaceStore:
     table["character_id"] = table["character_name"] = characters
     table["is_other"] = [name == "Other" for name in characters]
     table["row"] = np.arange(n)
+    table[["xmin", "ymin", "xmax", "ymax"]] = 0
     meta = {"splits": {"train": [], "val": [], "test": ["T", "Empty"]}}
     return FaceStore(Path("nowhere"), table, np.zeros((n, 8, 8, 1), np.uint8), meta)
 
