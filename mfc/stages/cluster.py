@@ -19,7 +19,7 @@ from mfc.cast.exports import ClusteredFace, as_coco, as_csv, as_manga109, cluste
 from mfc.clusters.counting import density_clusters, silhouette_clusters
 from mfc.clusters.linkage import average_linkage, components
 from mfc.config import Cluster, Finetune, Preprocess, parse_auto
-from mfc.corpus.comics import Comic, read_comic
+from mfc.corpus.comics import Comic, lasting_id, read_comic
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder, load_encoder
@@ -97,10 +97,11 @@ def open_job(config: Cluster, default_out: Callable[[str], Path], overwrite: boo
         boxes=config.boxes,
         frames=config.frames,
         annotations=config.annotations,
+        strict=config.strict,
     )
     face_ids = {face.face_id for page in comic.book.pages for face in page.faces}
     given = config.corrections or config.previous
-    sheet = read_sheet(Path(given)) if given else None
+    sheet = _with_lasting_ids(read_sheet(Path(given)), face_ids) if given else None
     if sheet and config.corrections:
         _all_known(sheet, face_ids)
     # What was decided in earlier rounds holds with --previous too, where the method can hold to it.
@@ -115,6 +116,17 @@ def open_job(config: Cluster, default_out: Callable[[str], Path], overwrite: boo
     out = Path(config.out) if config.out else default_out(comic.book.title)
     _may_write(out, given, overwrite)
     return Job(config, comic, n_clusters, threshold, sheet, labels, out)
+
+
+def _with_lasting_ids(sheet: Sheet, face_ids: set[str]) -> Sheet:
+    """A table of version 0.1 with the ids that its faces have now."""
+
+    def now(face_id: str) -> str:
+        return face_id if face_id in face_ids else lasting_id(face_id)
+
+    return dataclasses.replace(
+        sheet, rows=tuple(dataclasses.replace(row, face_id=now(row.face_id)) for row in sheet.rows)
+    )
 
 
 def _all_known(sheet: Sheet, face_ids: set[str]) -> None:
@@ -162,6 +174,8 @@ def run(
         work: parent of folders for cut faces and adapted encoders, each named after all it depends on.
     """
     config, comic = job.config, job.comic
+    for note in comic.notes:
+        log.say(f"cluster: {note}")
     compute = pick_compute(config.device, config.precision)
     encoder = load_encoder(model, compute.device)
     cut = job.threshold
