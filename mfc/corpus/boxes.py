@@ -75,26 +75,28 @@ def read_boxes(path: Path, default: str) -> BoxFile:
     kinds = Counter(row.kind for row in rows)
     if rows and default not in kinds:
         if len(kinds) > 1 or kinds.keys() & {"face", "frame"}:
-            some = ", ".join([*sorted(kinds)[:8], *["…"] * (len(kinds) > 8)])
             raise UserError(
-                f"{path}: none of its kinds of boxes ({some}) is called {default!r}; rename the one that is, "
-                "or the column if it tells something else"
+                f"{path}: none of its kinds of boxes ({_some(sorted(kinds))}) is called {default!r}; rename "
+                "the one that is, or the column if it tells something else"
             )
         return BoxFile(tuple(dataclasses.replace(row, kind=default) for row in rows), tuple(pages), ())
     used = tuple(row for row in rows if row.kind in ("face", "frame"))
-    others = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if kind not in ("face", "frame"))
+    others = _some([f"{n} {kind}" for kind, n in kinds.items() if kind not in ("face", "frame")])
     notes = (f"{path}: boxes of other kinds than face and frame are left out: {others}",) if others else ()
     return BoxFile(used, tuple(pages), notes)
 
 
+def _some(words: Sequence[str]) -> str:
+    return ", ".join([*words[:8], *["…"] * (len(words) > 8)])
+
+
 def _kind(word: str) -> str:
-    folded = word.strip().lower()
+    folded = _short(" ".join(word.lower().split()))
     return "face" if folded in FACE_KINDS else "frame" if folded in FRAME_KINDS else folded
 
 
 def _csv_rows(path: Path) -> list[BoxRow]:
-    columns = [PAGE_COLUMNS, *(names for names in zip(CORNERS, SIDES, strict=True))]
-    lines = read_csv(path, columns)
+    lines = read_csv(path, [PAGE_COLUMNS, *zip(CORNERS, SIDES, strict=True)])
     if not lines:
         return []
     have = lines[0].cells
@@ -168,8 +170,8 @@ def _coco_rows(path: Path) -> tuple[list[BoxRow], list[str]]:
         image = images.get(_field(annotation, "image_id", where))
         if image is None:
             raise UserError(
-                f"{where}: image_id {annotation['image_id']!r} is not among the images; add it there or mend "
-                "it"
+                f"{where}: image_id {_short(annotation['image_id'])!r} is not among the images; add it there "
+                "or mend it"
             )
         size = _size(image.get("width"), image.get("height"), where=f"{path}: image {_short(image['id'])}")
         given = annotation.get("face_id")  # a face of an export of ours keeps its id
@@ -188,7 +190,8 @@ def _coco_kind(annotation: Mapping[str, Any], kinds: Mapping[Any, str], where: s
         return f"category {_short(category)}"
     if category not in kinds:
         raise UserError(
-            f"{where}: category_id {category!r} is not among the categories; declare it there or mend it"
+            f"{where}: category_id {_short(category)!r} is not among the categories; declare it there or "
+            "mend it"
         )
     return kinds[category]
 

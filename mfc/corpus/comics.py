@@ -287,9 +287,15 @@ def _new_id(row: BoxRow, page: str, box: Box, seen: dict[str, BoxRow]) -> str:
 
 def _id_of(page: str, box: Box) -> str:
     """An id for a face that has none: the same whenever the same box on the same page is read."""
-    made = hashlib.sha256(f"{composed(page)} {box}".encode()).hexdigest()[:8]
-    # Spreadsheets would turn 00000123 and 1e000005 into other numbers.
-    return f"f{made[1:]}" if re.fullmatch(r"\d+(e\d+)?", made) else made
+    return lasting_id(hashlib.sha256(f"{composed(page)} {box}".encode()).hexdigest()[:8])
+
+
+def lasting_id(made: str) -> str:
+    """An id of eight hex digits, with a letter first if a spreadsheet would make a number of it.
+
+    Version 0.1 made ids such as 00000123 and 1e000005: this is what they are called now.
+    """
+    return f"f{made[1:]}" if re.fullmatch(r"(?=.{8}$)\d+(e\d+)?", made) else made
 
 
 def _refuse_twins(book: Book) -> None:

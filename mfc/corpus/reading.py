@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from mfc.corpus.names import printable
 from mfc.errors import UserError
 
 MAX_BYTES = 256 * 2**20
@@ -30,8 +31,9 @@ def read_text(path: Path, save_as: str = "UTF-8") -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as {save_as}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
+    except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{printable(str(path))}: cannot be read ({reason}); mend the path") from None
 
 
 def read_json(path: Path) -> Any:

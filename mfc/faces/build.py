@@ -1,13 +1,11 @@
-"""Fill a face store from books: plan which faces are kept, cut their pages on all cores, close the gaps."""
+"""Fill a face store from books: cut their pages on all cores as planned, close the gaps of lost faces."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mfc.config import SPLITS, Preprocess
-from mfc.corpus.manga109 import Book, Box, Page, assign_frame, is_other
+from mfc.corpus.manga109 import Book
 from mfc.errors import UserError
-from mfc.faces.cut import (
-    MISSING,
-    OUTSIDE,
-    SWAPPED,
-    TOO_SMALL,
-    UNREADABLE,
-    PageDone,
-    PageTask,
-    Target,
-    cut_pages,
-)
-from mfc.faces.store import COLUMNS, CROPS, FaceStore, finish_store, new_crops, new_store, open_store
+from mfc.faces.cut import MISSING, OUTSIDE, UNREADABLE, PageDone, PageTask, Target, cut_pages
+from mfc.faces.plan import Plan, Problem
+from mfc.faces.store import CROPS, FaceStore, finish_store, new_crops, new_store, open_store
 from mfc.log import Log, progress
 from mfc.processes import map_in
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Problem = dict[str, Any]
-"""What is wrong with a corpus: ``kind``, ``title``, ``page`` (or None) and ``detail``, a sentence."""
 
 EXPORT_FOLDER = "crops"
 """Below the store: ``crops/<character id>/<face id>.png``, as cut from the page, before stretching."""
@@ -65,7 +51,7 @@ def cut_books(
         expand: grow the boxes before cutting (`mfc.faces.cut.expand_box`).
     """
     with new_store(store) as folder:
-        plan = _Plan(config, image_path, expand)
+        plan = Plan(config, image_path, expand)
         split_of = {title: split for split in SPLITS for title in meta["splits"][split]}
         for book in books:
             plan.add(book, split_of[book.title])
@@ -97,91 +83,6 @@ def stop_if_strict(problems: list[Problem], config: Preprocess) -> None:
         raise UserError(f"{problems[0]['detail']}; mend it, or go on without it by --strict false")
 
 
-@dataclass
-class _Plan:
-    """What is going to be cut, and what is wrong with the books."""
-
-    config: Preprocess
-    image_path: Callable[[str, int], Path]
-    expand: bool
-    lines: list[tuple[Any, ...]] = field(default_factory=list)
-    """Of the table, with a row number for each face that is large enough."""
-    tasks: list[PageTask] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    kept: int = 0
-
-    def add(self, book: Book, split: str) -> None:
-        names: dict[str, str] = {}
-        for character in book.characters:
-            names.setdefault(character.character_id, character.name)
-        others = {c.character_id for c in book.characters if is_other(c.name, self.config.others)}
-        frames = Counter(frame.frame_id for page in book.pages for frame in page.frames)
-        undeclared: Counter[str] = Counter()
-        for page in book.pages:
-            first, cut = self.kept, []
-            for face in page.faces:
-                reason = self._drop_reason(face.box)
-                frame = assign_frame(face.box, page.frames, reference_quirks=self.config.reference_quirks)
-                name, other = names.get(face.character_id), face.character_id in others
-                who = (face.face_id, book.title, split, page.index, frame, face.character_id, name, other)
-                row = None if reason else self.kept
-                self.lines.append((*who, *face.box, *(None,) * 4, row, reason))
-                undeclared[face.character_id] += name is None
-                if reason is None:
-                    cut.append(face)
-                    self.kept += 1
-            if cut:
-                self.tasks.append(
-                    PageTask(
-                        book.title,
-                        page.index,
-                        self.image_path(book.title, page.index),
-                        (page.width, page.height),
-                        tuple(range(first, self.kept)),
-                        tuple(face.box for face in cut),
-                        tuple(f"{face.character_id}/{face.face_id}.png" for face in cut),
-                        self.expand,
-                    )
-                )
-            self._note_swapped(book.title, page)
-        for character_id, count in (+undeclared).items():
-            self._note(
-                "undeclared character",
-                book.title,
-                f"character {character_id} ({count} faces) is not declared",
-            )
-        for frame_id, count in frames.items():
-            if count > 1:
-                self._note("id used twice", book.title, f"the id of frame {frame_id} is used more than once")
-
-    def table(self) -> pd.DataFrame:
-        """Columns of objects until the store is written, so that None stays None."""
-        import pandas as pd
-
-        table = pd.DataFrame(self.lines, columns=list(COLUMNS), dtype=object)
-        twice = table["face_id"][table["face_id"].duplicated()]
-        for face_id, title in zip(twice, table["title"][twice.index], strict=True):
-            self._note("id used twice", title, f"the id of face {face_id} is used more than once")
-        return table
-
-    def _drop_reason(self, box: Box) -> str | None:
-        width, height = box[2] - box[0], box[3] - box[1]
-        if min(width, height) < 0:
-            return SWAPPED
-        return TOO_SMALL if min(width, height) <= self.config.min_side else None
-
-    def _note_swapped(self, title: str, page: Page) -> None:
-        boxes = [("face", face.face_id, face.box) for face in page.faces]
-        boxes += [("frame", frame.frame_id, frame.box) for frame in page.frames]
-        for what, number, box in boxes:
-            if box[2] < box[0] or box[3] < box[1]:
-                detail = f"page {page.index}: the corners of {what} {number} are swapped"
-                self._note(SWAPPED, title, detail, page.index)
-
-    def _note(self, kind: str, title: str, detail: str, page: int | None = None) -> None:
-        self.problems.append({"kind": kind, "title": title, "page": page, "detail": f"{title}: {detail}"})
-
-
 def _prepare(folder: Path, table: pd.DataFrame, n: int, config: Preprocess) -> Target:
     """Make the files and folders that the workers fill; `UserError` when the disk is too small."""
     channels = 3 if config.color else 1
@@ -200,7 +101,7 @@ def _prepare(folder: Path, table: pd.DataFrame, n: int, config: Preprocess) -> T
 
 
 def _fill(
-    plan: _Plan, target: Target, table: pd.DataFrame, executor: ProcessPoolExecutor | None
+    plan: Plan, target: Target, table: pd.DataFrame, executor: ProcessPoolExecutor | None
 ) -> str | None:
     """Cut all pages, enter into the table what came of each face, and close the gaps of lost ones.
 

@@ -118,8 +118,9 @@ def _open(path: Path, text: bytes | None) -> FaceStore:
                 raise ValueError(f"{name} has {found:,} bytes, not {written:,}")
         table = pd.read_parquet(path / TABLE)
         crops = _map_crops(path / CROPS)
-    except (OSError, ValueError) as error:
-        raise UserError(f"face store {path} is damaged ({error}); {REMEDY} --overwrite true") from None
+    except Exception as error:  # the readers raise whatever they stumble over
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"face store {path} is damaged ({reason}); {REMEDY} --overwrite true") from None
     if list(table.columns) != list(COLUMNS) or int(table["row"].notna().sum()) != len(crops):
         raise UserError(f"face store {path} is damaged (table and crops disagree); {REMEDY} --overwrite true")
     return FaceStore(path, table, crops, meta)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mfc.corpus.comics import Comic, read_comic
+from mfc.corpus.comics import Comic, lasting_id, read_comic
 from mfc.errors import UserError
 from tests.golden.conftest import GOLDEN
 
@@ -193,7 +193,7 @@ def test_mistakes_in_a_csv(pages: Path, text: str, complaints: list[str]) -> Non
         ({"images": None}, "has no list 'images'"),
         ({"images": [{"id": 7}]}, "images[0]: has no file_name"),
         ({"images": [{"id": 7, "file_name": "x.png"}]}, "annotation 11: page 'x.png' is not in"),
-        ({"images": []}, "annotation 11: image_id 7 is not among"),
+        ({"images": []}, "annotation 11: image_id '7' is not among"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 1}]}, "annotation 1: has no bbox"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3]}]}, "bbox is not"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, None]}]}, "None"),
@@ -287,7 +287,7 @@ def test_a_key_that_is_there_twice_in_one_object_is_refused(pages: Path) -> None
 @pytest.mark.parametrize(
     ("category", "complaint"),
     [
-        (9, "annotation 2: category_id 9 is not among the categories"),
+        (9, "annotation 2: category_id '9' is not among the categories"),
         ("1", "annotation 2: category_id '1' is not among the categories"),
         (None, "annotation 2: has no category_id"),
         ([1], "annotation 2: category_id [1] is not a number or a text"),
@@ -352,6 +352,18 @@ def test_the_kind_may_stand_in_any_column(pages: Path, column: str) -> None:
     page = read(pages, boxes=csv(pages, KINDS.format(column, "Face", "panel", "text"))).book.pages[0]
     assert [face.box for face in page.faces] == [(1, 1, 50, 60)]
     assert [frame.box for frame in page.frames] == [(0, 0, 100, 90)]
+
+
+def test_odd_words_stay_in_one_line(pages: Path) -> None:
+    """Of many kinds some are shown; a cell of several lines and half a character are told in one."""
+    rows = "".join(f'p1.jpg,"kind\n{i}",{i},1,50,60\n' for i in range(20))
+    message = refusal(pages, boxes=csv(pages, "page,kind,xmin,ymin,xmax,ymax\n" + rows))
+    assert "(kind 0, kind 1, kind 10, kind 11, kind 12, kind 13, kind 14, kind 15, …) is called" in message
+    strange = [{"id": 1, "name": "face"}, {"id": 2, "name": "\ud800" * 30}]
+    boxes = [box_of(1, 7), box_of(2, 7, 2)]
+    note = read(pages, boxes=coco(pages, categories=strange, annotations=boxes)).notes[0]
+    note.encode()
+    assert len(note) < 300
 
 
 @pytest.mark.parametrize("column", ["kind", "class", "label", "type", "name"])
@@ -722,6 +734,14 @@ def test_made_ids_do_not_look_like_numbers(tmp_path: Path) -> None:
     assert len(set(ids)) == 1000
     assert not [i for i in ids if re.fullmatch(r"[0-9]+(e[0-9]+)?", i)]
     assert sum(i[0] == "f" for i in ids) > 62, "some had to be changed"
+    assert [lasting_id(i) for i in ("00000123", "1e000005", "765273e5", "123", "0000012a", "e0000001")] == [
+        "f0000123",
+        "fe000005",
+        "f65273e5",
+        "123",
+        "0000012a",
+        "e0000001",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_a_page_that_cannot_be_read(go: Go, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     shutil.copytree(ROOT, root)
     (root / "images" / TITLE / "003.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"images/That'sYuki/003.jpg cannot be used: .* --strict false"):
+    with pytest.raises(UserError, match=r"images/That'sYuki/003.jpg: cannot be read .* --strict false"):
         go(input=str(root))
     log = Recorder()
     rows = by_face(go(log, input=str(root), strict=False) / "clusters.csv")
@@ -524,3 +524,28 @@ def test_through_the_command_line(model: Path, tmp_path: Path, monkeypatch: pyte
     names = {a.path for a in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert {"clusters.csv", "coco.json", "manga109.xml", "cluster.json", "gallery.html"} <= names
     assert invoke("--n_clusters", "15", "--input", "nowhere")[0] == 2
+
+
+def test_a_table_without_ids_for_pages_of_another_size(go: Go, tmp_path: Path) -> None:
+    """The boxes are scaled and it is said; a table of version 0.1, whose ids look like numbers, is read."""
+    lines = ["page,kind,xmin,ymin,xmax,ymax,image_width,image_height"]
+    for page in open_corpus(ROOT).read_book(TITLE).pages[:8]:
+        for x in range(0, 400, 35):
+            box = f"{x},{x // 2},{x + 40},{x // 2 + 40}"
+            lines.append(f"{page.index:03d}.jpg,face,{box},{2 * page.width},{2 * page.height}")
+    lines.append("003.jpg,text,0,0,9,9,827,585")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("\n".join(lines))
+    log = Recorder()
+    given = {"input": str(PAGES), "title": "", "boxes": str(boxes), "n_clusters": "9", "min_side": 0}
+    rows = read(go(log, **given) / "clusters.csv")
+    assert any(x.startswith("cluster: the boxes of ") and "are scaled" in x for x in log.lines)
+    assert any("are left out: 1 text" in line for line in log.lines)
+    changed = [row for row in rows if re.fullmatch(r"f\d+(e\d+)?", row["face_id"])]
+    assert changed
+    names = {row["face_id"]: f"n{i}" for i, row in enumerate(changed[:3])}
+    for row in changed:
+        row["name"] = names.get(row["face_id"], "")
+        row["face_id"] = "7" + row["face_id"][1:]
+    now = by_face(go(corrections=str(write(tmp_path / "old.csv", rows)), **given) / "clusters.csv")
+    assert {face: now[face]["name"] for face in names} == names

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from PIL import Image
 from mfc.config import Preprocess
 from mfc.errors import UserError
 from mfc.faces import build
-from mfc.faces.store import FaceStore
+from mfc.faces.build import EXPORT_FOLDER
+from mfc.faces.store import FaceStore, store_lock
 from mfc.stages.preprocess import preprocess
 from tests.recorder import Recorder
 
@@ -57,6 +61,11 @@ def noise(width: int = 200, height: int = 100, mode: str = "L", seed: int = 0) -
     return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def made_in(folder: Path) -> list[str]:
+    """What lies in a folder, but for the locks of stores, which stay."""
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
 def make(
     root: Path, store: Path, config: Preprocess = SMALL, overwrite: bool = False
 ) -> tuple[FaceStore, Recorder]:
@@ -94,8 +103,28 @@ def test_small_faces_are_dropped_at_exactly_the_limit(tmp_path: Path) -> None:
     boxes = [(0, 0, 30, 50), (0, 0, 31, 31), (0, 0, 50, 30), (50, 20, 50, 20), (90, 90, 10, 10)]
     store, _ = make(write_corpus(tmp_path / "c", page_xml(0, boxes), {0: noise()}), tmp_path / "s")
     assert store.table["row"].isna().tolist() == [True, False, True, True, True]
-    assert store.table["drop_reason"].fillna("").tolist() == ["too small", "", *["too small"] * 3]
+    reasons = ["too small", "", "too small", "too small", "corners swapped"]
+    assert store.table["drop_reason"].fillna("").tolist() == reasons
     assert store.table["crop_xmin"].isna().tolist() == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("box", [(90, 10, 10, 50), (10, 50, 90, 10), (90, 50, 10, 10), (50, 9, 49, 90)])
+def test_swapped_corners_have_a_reason_of_their_own(tmp_path: Path, box: Box) -> None:
+    """Such a face is not small: it is listed by its id, and strictly refused; a frame too."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40), box]), {0: noise()})
+    store, log = make(root, tmp_path / "s")
+    assert store.table["drop_reason"].fillna("").tolist() == ["", "corners swapped"]
+    detail = "AoiSora: page 0: the corners of face 00000001 are swapped"
+    assert [(p["kind"], p["page"], p["detail"]) for p in store.meta["problems"]] == [
+        ("corners swapped", 0, detail)
+    ]
+    assert any("1 problems (1 corners swapped)" in line and detail in line for line in log.lines)
+    with pytest.raises(UserError, match=f"{detail}; mend it"):
+        make(root, tmp_path / "t", replace(SMALL, strict=True))
+    xml = root / "annotations.v2018.05.31/AoiSora.xml"
+    xml.write_text(xml.read_text().replace('xmin="0" ymin="0" xmax="200"', 'xmin="200" ymin="0" xmax="0"'))
+    found = [p["detail"] for p in make(root, tmp_path / "u")[0].meta["problems"]]
+    assert found == [detail, "AoiSora: page 0: the corners of frame 00000000 are swapped"]
 
 
 def test_pictures_that_cannot_be_used_cost_their_faces_and_no_more(tmp_path: Path) -> None:
@@ -113,6 +142,8 @@ def test_pictures_that_cannot_be_used_cost_their_faces_and_no_more(tmp_path: Pat
     Image.new("1", (20_000, 20_000)).save(folder / "004.png")
     (folder / "004.png").rename(folder / "004.jpg")
     store, log = make(root, tmp_path / "s")
+    crops = (store.path / "crops.npy").read_bytes()
+    assert store.meta["files"]["crops.npy"]["sha256"] == hashlib.sha256(crops).hexdigest()
     reasons = store.table.groupby("page_index")["drop_reason"].first().tolist()
     assert [r if isinstance(r, str) else None for r in reasons] == [
         None,
@@ -136,7 +167,7 @@ def test_pictures_that_cannot_be_used_cost_their_faces_and_no_more(tmp_path: Pat
         make(root, tmp_path / "s2", replace(SMALL, strict=True))
     with pytest.raises(UserError, match="missing; mend"):
         make(root, tmp_path / "s", replace(SMALL, strict=True))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "s"]
+    assert made_in(tmp_path) == ["c", "s"]
 
 
 def test_a_picture_smaller_than_its_xml_ends_the_cut_at_its_edge(tmp_path: Path) -> None:
@@ -156,6 +187,56 @@ def test_a_picture_smaller_than_its_xml_ends_the_cut_at_its_edge(tmp_path: Path)
         "images/AoiSora/000.jpg has 100x80 pixels, not 200x100",
         "images/AoiSora/000.jpg: 1 faces lie outside of the picture",
     ]
+
+
+@pytest.mark.parametrize(("size", "factor"), [((400, 200), 0.5), ((100, 50), 2)])
+def test_boxes_for_pictures_of_another_size_are_scaled(
+    tmp_path: Path, size: tuple[int, int], factor: float
+) -> None:
+    """The pictures were resized after they were annotated: the same crop, and it is listed."""
+    box = (20, 10, 60, 50)
+    for_xml = tuple(round(side / factor) for side in box)
+    same = write_corpus(tmp_path / "c", page_xml(0, [box]), {0: noise()})
+    xml = page_xml(0, [(for_xml[0], for_xml[1], for_xml[2], for_xml[3])], size=size)
+    resized = write_corpus(tmp_path / "d", xml, {0: noise()})
+    config = replace(SMALL, min_side=10)
+    expected, _ = make(same, tmp_path / "s", config)
+    store, _ = make(resized, tmp_path / "t", config)
+    np.testing.assert_array_equal(store.crops, expected.crops)
+    crop_box = store.table.iloc[0][["crop_xmin", "crop_ymin", "crop_xmax", "crop_ymax"]].tolist()
+    assert crop_box == [round(side / factor) for side in (0, 0, 80, 70)], "as the XML counts pixels"
+    [problem] = store.meta["problems"]
+    assert problem["kind"] == "page size"
+    assert problem["detail"].endswith(
+        f"000.jpg has 200x100 pixels, not {size[0]}x{size[1]}; the boxes are scaled to it"
+    )
+
+
+@pytest.mark.parametrize("size", [(201, 100), (199, 99), (180, 100)])
+def test_a_picture_of_another_shape_is_cut_as_the_reference_does_and_listed(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Larger pictures too; one pixel more or less is no other scale."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(20, 10, 60, 50)], size=size), {0: noise()})
+    store, _ = make(root, tmp_path / "s")
+    page = Image.open(root / "images/AoiSora/000.jpg").convert("RGB").crop((0, 0, 80, 70))
+    expected = page.resize((16, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(store.crops[0], np.asarray(expected))
+    assert [p["detail"] for p in store.meta["problems"]] == [
+        f"images/AoiSora/000.jpg has 200x100 pixels, not {size[0]}x{size[1]}"
+    ]
+
+
+@pytest.mark.parametrize("name", ["000.png", "0000.JPG", "0.webp"])
+def test_pictures_with_other_endings_are_found(tmp_path: Path, name: str) -> None:
+    """By their numbers; a FIFO is no picture and is not opened."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(20, 10, 60, 50)]), {})
+    noise().save(root / "images/AoiSora" / name)
+    assert len(make(root, tmp_path / "s")[0].crops) == 1
+    (root / "images/AoiSora" / name).unlink()
+    os.mkfifo(root / "images/AoiSora/000.jpg")
+    with pytest.raises(UserError, match=r"000\.jpg cannot be used: no regular file"):
+        make(root, tmp_path / "t")
 
 
 def test_a_page_of_size_zero_takes_the_size_of_its_picture(tmp_path: Path) -> None:
@@ -184,8 +265,9 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
 
 def test_undeclared_characters_and_doubled_ids_are_listed(tmp_path: Path) -> None:
     """Their faces are cropped; a name that is missing says that nothing is known of the character."""
-    pages = page_xml(0, [(0, 0, 40, 40)], who="0000cafe") + page_xml(0, [(0, 0, 40, 40)], who="000000bb")
-    store, _ = make(write_corpus(tmp_path / "c", pages, {0: noise()}), tmp_path / "s")
+    second = page_xml(1, [(0, 0, 40, 40)], who="000000bb").replace('face id="00000064"', 'face id="00000000"')
+    pages = page_xml(0, [(0, 0, 40, 40)], who="0000cafe") + second
+    store, _ = make(write_corpus(tmp_path / "c", pages, {0: noise(), 1: noise()}), tmp_path / "s")
     assert store.table["character_name"].isna().tolist() == [True, False]
     assert store.table["is_other"].tolist() == [False, True]
     assert store.table["row"].tolist() == [0, 1]
@@ -193,6 +275,17 @@ def test_undeclared_characters_and_doubled_ids_are_listed(tmp_path: Path) -> Non
     assert details == [
         "AoiSora: character 0000cafe (1 faces) is not declared",
         "AoiSora: the id of face 00000000 is used more than once",
+    ]
+
+
+def test_an_id_of_two_frames_is_listed(tmp_path: Path) -> None:
+    """Faces of two pages would be taken for people in one frame."""
+    pages = page_xml(0, [(0, 0, 40, 40)]) + page_xml(1, [(0, 0, 40, 40)]).replace(
+        'frame id="00000001"', 'frame id="00000000"'
+    )
+    store, _ = make(write_corpus(tmp_path / "c", pages, {0: noise(), 1: noise()}), tmp_path / "s")
+    assert [p["detail"] for p in store.meta["problems"]] == [
+        "AoiSora: the id of frame 00000000 is used more than once"
     ]
 
 
@@ -240,6 +333,52 @@ def test_a_store_is_made_once(tmp_path: Path) -> None:
         make(root, tmp_path / "s", other)
 
 
+def test_pictures_that_changed_without_changing_size_are_noticed(tmp_path: Path) -> None:
+    """With the digests remembered and without; a corpus that was only touched is up to date."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    path, cache = root / "images/AoiSora/000.jpg", tmp_path / "digests.json"
+    preprocess(SMALL, root, tmp_path / "s", Recorder(), digest_cache=cache)
+    os.utime(path)
+    for digests in (None, cache):
+        log = Recorder()
+        preprocess(SMALL, root, tmp_path / "s", log, digest_cache=digests)
+        assert "up to date" in log.lines[-1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for digests in (None, cache):
+        with pytest.raises(UserError, match="another corpus, or this one before it was changed"):
+            preprocess(SMALL, root, tmp_path / "s", Recorder(), digest_cache=digests)
+
+
+def test_a_store_of_an_earlier_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Its fingerprint meant something else; overwrite remakes it."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    store, _ = make(root, tmp_path / "s")
+    meta = store.path / "store.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "schema": 1}))
+    with pytest.raises(UserError, match=r"another schema than 2.*--overwrite true"):
+        make(root, tmp_path / "s")
+    assert make(root, tmp_path / "s", overwrite=True)[0].meta["schema"] == 2
+
+
+def test_a_store_that_another_process_made_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It appears after the first look and before the lock: nothing is made twice."""
+    root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
+    lock = store_lock
+
+    def late(path: Path, say: Any) -> Any:
+        monkeypatch.setattr("mfc.stages.preprocess.store_lock", lock)
+        make(root, path)
+        return lock(path, say)
+
+    monkeypatch.setattr("mfc.stages.preprocess.store_lock", late)
+    store, log = make(root, tmp_path / "s")
+    assert log.lines == [f"preprocess: {store.path} is up to date with 1 faces; nothing to do"]
+
+
 def test_what_is_no_store_is_never_replaced(tmp_path: Path) -> None:
     """--overwrite true must not delete somebody's folder; a damaged store may be remade."""
     root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
@@ -264,7 +403,7 @@ def test_a_corpus_without_a_usable_face_makes_no_store(tmp_path: Path) -> None:
         UserError, match=r"none of 1 faces could be cut; the first reason: images/AoiSora/000\.jpg is"
     ):
         make(root, tmp_path / "s")
-    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+    assert made_in(tmp_path) == ["c"]
     root = write_corpus(tmp_path / "no faces", page_xml(0, []), {})
     with pytest.raises(UserError, match="no page of the titles in use has a face"):
         make(root, tmp_path / "s")
@@ -277,7 +416,7 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"needs 0\.0 GB .*--color false"):
         make(root, tmp_path / "s")
-    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+    assert made_in(tmp_path) == ["c"]
 
 
 def test_processes_give_the_same_store_as_one(tmp_path: Path) -> None:
@@ -289,6 +428,12 @@ def test_processes_give_the_same_store_as_one(tmp_path: Path) -> None:
     assert one.table.equals(two.table)
     assert (one.path / "crops.npy").read_bytes() == (two.path / "crops.npy").read_bytes()
     assert len(two.crops) == 118
+    (root / "images/AoiSora/007.jpg").write_bytes((root / "images/AoiSora/006.jpg").read_bytes())
+    for jobs in (1, 2):
+        store, _ = make(root, tmp_path / f"whole{jobs}", replace(SMALL, jobs=jobs))
+        crops = (store.path / "crops.npy").read_bytes()
+        assert store.meta["files"]["crops.npy"]["sha256"] == hashlib.sha256(crops).hexdigest()
+        assert len(store.crops) == 120
 
 
 def test_exported_crops_lie_in_folders_of_their_characters(tmp_path: Path) -> None:
@@ -296,7 +441,7 @@ def test_exported_crops_lie_in_folders_of_their_characters(tmp_path: Path) -> No
     pages = page_xml(0, [(20, 10, 60, 50)]) + page_xml(1, [(0, 0, 9, 9)], who="000000bb")
     root = write_corpus(tmp_path / "c", pages, {0: noise(), 1: noise()})
     store, _ = make(root, tmp_path / "s", replace(SMALL, export_crops=True))
-    folder = store.path / build.EXPORT_FOLDER
+    folder = store.path / EXPORT_FOLDER
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) == [
         "000000aa",
         "000000aa/00000000.png",
