@@ -35,11 +35,15 @@ def replacing(target: Path) -> Iterator[Path]:
 def _remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed left behind when they wrote this file."""
     for left in target.parent.glob(f".{glob.escape(target.name[:100])}.*.tmp"):
-        import psutil  # type: ignore[import-untyped]
-
-        process = left.name.split(".")[-3]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+        if is_gone(left.name.split(".")[-3]):
             left.unlink(missing_ok=True)
+
+
+def is_gone(process: str) -> bool:
+    """Whether this is the number of a process that has ended."""
+    import psutil  # type: ignore[import-untyped]
+
+    return process.isdigit() and not psutil.pid_exists(int(process))
 
 
 def write_text(target: Path, text: str) -> None:

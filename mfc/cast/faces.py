@@ -36,7 +36,7 @@ def faces_of(job: Job, cutting: Preprocess, workspace: Workspace, log: Log) -> F
     path = workspace.cut_comics / value_digest(meta)
     if (path / STORE_FILE).is_file():
         store = open_store(path)
-        stop_if_strict(store.meta["problems"], cutting)
+        stop_if_strict(store.meta.get("problems", []), cutting)
         return store
     with workers(cutting.jobs or available_cores()) as executor:
         return cut_books(

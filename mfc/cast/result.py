@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mfc.errors import UserError
+from mfc.files import is_gone
 
 TABLE, GALLERY, COCO, XML, RECORD = FILES = (
     "clusters.csv",
@@ -36,9 +37,10 @@ def publish(files: Mapping[str, str], out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for old in out.glob(f"{SCRATCH}*"):
-            if time.time() - old.stat().st_mtime > STALE:
+            writer = old.name.removeprefix(SCRATCH).partition("-")[0]
+            if is_gone(writer) or time.time() - old.stat().st_mtime > STALE:
                 shutil.rmtree(old, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(dir=out, prefix=SCRATCH))
+        scratch = Path(tempfile.mkdtemp(dir=out, prefix=f"{SCRATCH}{os.getpid()}-"))
         try:
             for name, text in files.items():
                 (scratch / name).write_text(text, encoding="utf-8")

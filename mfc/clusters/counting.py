@@ -73,7 +73,7 @@ def read_calibration(model: Path) -> Calibration | None:
         if content.get("weights", "") not in ("", file_digest(model / WEIGHTS_NAME)):
             return None
         curves = {title: np.array(curve, np.float64) for title, curve in content["curves"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     usable = curves and all(curve.shape == THRESHOLDS.shape for curve in curves.values())
     store, dtype = (str(content.get(name, "")) for name in ("store", "dtype"))

@@ -396,7 +396,7 @@ def _finished(folder: Path, label: str, log: Log) -> dict[str, Any] | None:
     try:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {"key": str(saved["key"]), "curves": [(int(s), dict(v)) for s, v in saved["curves"]]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         log.say(f"{label}: {path} is damaged; training anew")
         return None
 

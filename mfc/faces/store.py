@@ -138,7 +138,12 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
             texts = all(
                 isinstance(titles, list) and all(isinstance(t, str) for t in titles) for titles in lists
             )
-            if texts and all(isinstance(size, int) for size in sizes):
+            told = meta.get("problems", [])
+            problems = isinstance(told, list) and all(
+                isinstance(problem, dict) and {"kind", "detail"} <= problem.keys() for problem in told
+            )
+            objects = all(isinstance(meta.get(key, {}), dict) for key in ("parameters", "pages"))
+            if texts and problems and objects and all(isinstance(size, int) for size in sizes):
                 return meta
             raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -46,7 +46,7 @@ def preprocess(
                 made = cut_books(config, books, corpus.image_path, wanted, store, executor, log)
                 _say_what_came_of_it(made, log)
                 return made
-    stop_if_strict(found.meta["problems"], config)
+    stop_if_strict(found.meta.get("problems", []), config)
     log.say(f"preprocess: {store} is up to date with {len(found.crops):,} faces; nothing to do")
     return found
 

@@ -94,7 +94,7 @@ def current_encoder(session: Session) -> Path | None:
         return None
     try:
         return pointer.parent / str(json.loads(pointer.read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{pointer}: damaged; delete it and run `mfc pretrain`: no training is lost"
         ) from None

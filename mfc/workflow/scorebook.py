@@ -27,6 +27,7 @@ Row = dict[str, Any]
 """Title, seed, split and metrics of one scored title."""
 
 VARIANT = "variant.json"
+VARIANT_TYPES = {"stage": str, "parameters": dict, "faces": str, "weights": str, "dtype": str}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Variant:
         pairs = {key: (self.parameters.get(key), other.parameters.get(key)) for key in keys}
         pairs |= {name: (getattr(self, name), getattr(other, name)) for name in ("faces", "weights", "dtype")}
         return [f"{name} {mine}, not {theirs}" for name, (mine, theirs) in pairs.items() if mine != theirs]
+
+
+def has(content: Mapping[str, Any], types: Mapping[str, type]) -> bool:
+    """Whether there is a value of the right type under each key."""
+    return all(isinstance(content.get(key), kind) for key, kind in types.items())
 
 
 def row_of(score: TitleScore, split: str) -> Row:
@@ -93,8 +99,11 @@ class Scorebook:
 
         place = self._place(variant_id, row["title"], row["seed"])
         links = place.with_suffix(".links.parquet")
-        clusters = pd.read_parquet(place.with_suffix(".clusters.parquet"))
-        return clusters, pd.read_parquet(links) if links.is_file() else None
+        try:
+            clusters = pd.read_parquet(place.with_suffix(".clusters.parquet"))
+            return clusters, pd.read_parquet(links) if links.is_file() else None
+        except (OSError, ValueError):
+            raise UserError(f"{place}.*.parquet: damaged; score {row['title']} again") from None
 
     def variants(self) -> list[Variant]:
         """All variants, the one that was kept first comes first."""
@@ -109,11 +118,13 @@ class Scorebook:
     def _read(path: Path) -> dict[str, Any]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            wanted = (
-                {f.name for f in dataclasses.fields(Variant)} if path.name == VARIANT else {"title", "seed"}
+            whole = (
+                content.keys() == VARIANT_TYPES.keys() and has(content, VARIANT_TYPES)
+                if path.name == VARIANT
+                else has(content, {"title": str, "seed": int, "split": str})
             )
-            if not isinstance(content, dict) or not wanted <= content.keys():
+            if not whole:
                 raise ValueError
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             raise UserError(f"{path}: damaged; delete it, and score its title again") from None
         return content

@@ -222,7 +222,7 @@ def _prepare(root: Path, wanted: dict[str, str | int], overwrite: bool) -> bool:
 def _read(path: Path) -> dict[str, str | int] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
