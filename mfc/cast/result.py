@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mfc.corpus.reading import read_json
 from mfc.errors import UserError
 
 TABLE, GALLERY, COCO, XML, RECORD = FILES = (
@@ -56,8 +56,8 @@ def publish(files: Mapping[str, str], out: Path) -> None:
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of a result; empty when there is none that can be read."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / RECORD)
+    except UserError:
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from mfc.config import SPLITS
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 from mfc.files import file_digest, value_digest, write_json
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def _open(path: Path, text: bytes | None) -> FaceStore:
         table = pd.read_parquet(path / TABLE)
         crops = _map_crops(path / CROPS)
     except (OSError, ValueError) as error:
-        raise UserError(f"face store {path} is damaged ({error}); {REMEDY} --overwrite true") from None
+        raise UserError(
+            f"face store {path} is damaged ({reason_of(error)}); {REMEDY} --overwrite true"
+        ) from None
     if list(table.columns) != list(COLUMNS) or int(table["row"].notna().sum()) != len(crops):
         raise UserError(f"face store {path} is damaged (table and crops disagree); {REMEDY} --overwrite true")
     return FaceStore(path, table, crops, meta)
@@ -151,7 +153,10 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
 def _map_crops(path: Path) -> npt.NDArray[np.uint8]:
     if path.stat().st_size == 0:
         raise ValueError(f"{path.name} is empty")
-    crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # its head is Python text, in which much can be wrong
+        raise ValueError(f"{path.name}: {reason_of(error)}") from None
     if (
         crops.dtype != np.uint8
         or crops.ndim != 4

@@ -9,12 +9,12 @@ another's.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mfc.corpus.reading import read_json
 from mfc.errors import UserError
 from mfc.files import replacing, value_digest, write_json
 
@@ -108,12 +108,12 @@ class Scorebook:
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             wanted = (
                 {f.name for f in dataclasses.fields(Variant)} if path.name == VARIANT else {"title", "seed"}
             )
             if not isinstance(content, dict) or not wanted <= content.keys():
                 raise ValueError
-        except (OSError, ValueError):
+        except (UserError, ValueError):
             raise UserError(f"{path}: damaged; delete it, and score its title again") from None
         return content
