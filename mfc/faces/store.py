@@ -9,7 +9,6 @@ whoever holds the lock ``.NAME.lock`` finishes what a process that was killed th
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from mfc.config import SPLITS
+from mfc.corpus.reading import parse_json
 from mfc.errors import UserError, reason_of
 from mfc.files import file_digest, value_digest, write_json
 
@@ -132,7 +132,7 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
         state = f"is an incomplete face store (no {STORE_FILE})" if path.is_dir() else "is not there"
         raise UserError(f"face store {path} {state}; {REMEDY}")
     try:
-        meta = json.loads(text)
+        meta = parse_json(path / STORE_FILE, text.decode())
         if isinstance(meta, dict) and meta.get("schema") == SCHEMA:
             lists = [meta["splits"][split] for split in SPLITS]
             sizes = [meta["files"][name]["bytes"] for name in (CROPS, TABLE)]
@@ -142,7 +142,7 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
             if texts and all(isinstance(size, int) for size in sizes):
                 return meta
             raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (UserError, ValueError, KeyError, TypeError):
         raise UserError(f"{path / STORE_FILE} is damaged; {REMEDY} --overwrite true") from None
     raise UserError(
         f"{path / STORE_FILE} has another schema than {SCHEMA}, which this version reads; {REMEDY} "

@@ -27,6 +27,12 @@ Row = dict[str, Any]
 """Title, seed, split and metrics of one scored title."""
 
 VARIANT = "variant.json"
+VARIANT_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("stage", "faces", "weights", "dtype"), str),
+    "parameters": dict,
+}
+ROW_KINDS: Mapping[str, type] = {"title": str, "seed": int}
+"""What must be in a file for it to be used."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,12 @@ class Scorebook:
     def _read(path: Path) -> dict[str, Any]:
         try:
             content = read_json(path)
-            wanted = (
-                {f.name for f in dataclasses.fields(Variant)} if path.name == VARIANT else {"title", "seed"}
-            )
-            if not isinstance(content, dict) or not wanted <= content.keys():
-                raise ValueError
-        except (UserError, ValueError):
+            kinds = VARIANT_KINDS if path.name == VARIANT else ROW_KINDS
+            if not all(isinstance(content[name], kind) for name, kind in kinds.items()):
+                raise TypeError
+            if path.name == VARIANT:
+                return {name: content[name] for name in kinds}
+        except (UserError, KeyError, TypeError):
             raise UserError(f"{path}: damaged; delete it, and score its title again") from None
-        return content
+        row: Row = content
+        return row

@@ -103,7 +103,8 @@ def test_a_store_that_is_not_there_or_damaged_is_explained(tmp_path: Path) -> No
     for text, reason in [
         ("{", "damaged"),
         ("[]", "another schema"),
-        ('{"schema": 0}', "another schema than 1"),
+        (good.replace('"test"', '"test\\ud800"'), "damaged"),
+        ('{"schema": 0}', "another schema than 2"),
     ]:
         (path / "store.json").write_text(text)
         with pytest.raises(UserError, match=reason):
@@ -119,8 +120,26 @@ def test_a_store_that_is_not_there_or_damaged_is_explained(tmp_path: Path) -> No
             open_store(path)
         (path / name).write_bytes(content)
     np.save(path / "crops.npy", np.zeros((3, 16, 16, 3), np.uint8))
+    length = (path / "crops.npy").stat().st_size
+    meta = json.loads(good)
+    meta["files"]["crops.npy"]["bytes"] = length
+    (path / "store.json").write_text(json.dumps(meta))
     with pytest.raises(UserError, match="table and crops disagree"):
         open_store(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "instead"),
+    [("crops.npy", b"(", b"["), ("crops.npy", b"}", b"#"), ("faces.parquet", b"\x15\x04", b"\xff\xff")],
+)
+def test_a_store_with_a_flipped_byte_is_told_in_a_line(
+    tmp_path: Path, name: str, found: bytes, instead: bytes
+) -> None:
+    """Its files have the right length; what reads them stumbles in many ways, and in many lines."""
+    path = make_store(tmp_path / "faces").path / name
+    path.write_bytes(path.read_bytes().replace(found, instead))
+    with pytest.raises(UserError, match=r"^[^\n]*is damaged \([^\n]+\); make it by[^\n]*$"):
+        open_store(path.parent)
 
 
 def test_a_pickle_in_place_of_the_crops_is_not_opened(tmp_path: Path) -> None:
