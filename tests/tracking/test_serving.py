@@ -290,6 +290,15 @@ def test_auto_uses_the_cut_that_was_learnt(home: Path, encoder: Encoder, tmp_pat
         assert loaded.predict(None, images, {"n_clusters": "auto"}).tolist() == expected
 
 
+@pytest.mark.parametrize("cut", ["null", '"high"', "NaN", "-1", "1e400", "9" * 400, "[" * 100_000])
+def test_a_damaged_cut_is_none(tmp_path: Path, cut: str) -> None:
+    """The encoder loads all the same, and says that it was not calibrated when it is asked to use the cut."""
+    from mfc.tracking.serving import _calibrated_cut
+
+    (tmp_path / "calibration.json").write_text(f'{{"threshold": {cut}}}')
+    assert _calibrated_cut(tmp_path) is None
+
+
 BAD_PARAMS = [
     ({"n_clusters": "auto"}, "n_clusters: this encoder was not calibrated"),
     ({"n_clusters": "0"}, "n_clusters: '0' is neither auto nor a whole number"),
