@@ -72,7 +72,10 @@ def other_comic(folder: Path, source: Path, title: str) -> str:
     record = read_record(folder)
     parameters = record.get("parameters")
     given = parameters.get("input") if isinstance(parameters, dict) else ""
-    was = Path(str(record.get("input") or given or "")).resolve()
+    try:
+        was = Path(str(record.get("input") or given or "")).resolve()
+    except (OSError, ValueError):  # no path at all, e.g. with a NUL in it
+        return ""
     name = str(record.get("title", title))
     if not (record.get("input") or given) or (was == source.resolve() and name == title):
         return ""
