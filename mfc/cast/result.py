@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mfc.corpus.reading import read_json
 from mfc.errors import UserError
 from mfc.files import is_gone
 
@@ -58,8 +58,8 @@ def publish(files: Mapping[str, str], out: Path) -> None:
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of a result; empty when there is none that can be read."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / RECORD)
+    except UserError:
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -74,7 +74,10 @@ def other_comic(folder: Path, source: Path, title: str) -> str:
     record = read_record(folder)
     parameters = record.get("parameters")
     given = parameters.get("input") if isinstance(parameters, dict) else ""
-    was = Path(str(record.get("input") or given or "")).resolve()
+    try:
+        was = Path(str(record.get("input") or given or "")).resolve()
+    except (OSError, ValueError):  # no path at all, e.g. with a NUL in it
+        return ""
     name = str(record.get("title", title))
     if not (record.get("input") or given) or (was == source.resolve() and name == title):
         return ""

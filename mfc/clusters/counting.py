@@ -6,7 +6,6 @@ the encoder was adapted to a comic, the tree of the adapted features is cut into
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from mfc.clusters.linkage import (
     threshold_curve,
 )
 from mfc.clusters.protocol import TitleView
+from mfc.corpus.reading import read_json
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import embed
 from mfc.encoders.network import WEIGHTS_NAME, Encoder
@@ -69,13 +69,15 @@ class Calibration:
 def read_calibration(model: Path) -> Calibration | None:
     """The calibration beside an encoder; None when there is none of this version, or one of other weights."""
     try:
-        content = json.loads((model / CALIBRATION).read_text(encoding="utf-8"))
+        content = read_json(model / CALIBRATION)
         if content.get("weights", "") not in ("", file_digest(model / WEIGHTS_NAME)):
             return None
         curves = {title: np.array(curve, np.float64) for title, curve in content["curves"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (UserError, OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
         return None
-    usable = curves and all(curve.shape == THRESHOLDS.shape for curve in curves.values())
+    usable = curves and all(
+        curve.shape == THRESHOLDS.shape and np.isfinite(curve).all() for curve in curves.values()
+    )
     store, dtype = (str(content.get(name, "")) for name in ("store", "dtype"))
     return Calibration(curves, store, dtype) if usable else None
 

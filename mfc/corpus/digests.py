@@ -70,7 +70,7 @@ def _settled(state: State, now: int) -> bool:
 
 def _read(cache: Path) -> dict[str, tuple[State, str]]:
     """What was remembered; nothing where the file is missing or not as it was written."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(OSError, ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         entries = json.loads(cache.read_text(encoding="utf-8"))["files"].items()
         known = {name: (list(map(int, state)), digest) for name, (state, digest) in entries}
         if all(isinstance(digest, str) and len(digest) == 64 for _, digest in known.values()):

@@ -21,9 +21,10 @@ from xml.etree import ElementTree
 
 from mfc.corpus.manga109 import DEFAULT_ANNOTATIONS, Box
 from mfc.corpus.pictures import read_page
+from mfc.corpus.reading import read_json
 from mfc.corpus.sheets import read_csv
 from mfc.corpus.validate import same_place
-from mfc.errors import UserError
+from mfc.errors import UserError, reason_of
 from mfc.files import file_digest, replacing, write_json
 
 FACES = Path(__file__).with_name("openmantra_faces")
@@ -183,10 +184,10 @@ def _read_record(root: Path) -> dict[str, Any] | None:
     if not root.exists() or all(path.name.startswith(".") for path in root.iterdir()):
         return None
     try:
-        content = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        content = read_json(root / RECORD)
         files = {name: str(digest) for name, digest in content["files"].items() if _stays_below(name)}
         return {"finished": bool(content["finished"]), "files": files}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (UserError, TypeError, KeyError, AttributeError):
         raise UserError(
             f"--out {root} is not empty and holds no OpenMantra corpus; give another folder"
         ) from None
@@ -424,7 +425,9 @@ def _size(picture: Path) -> tuple[int, int]:
     try:
         return read_page(picture).size
     except OSError as error:
-        raise UserError(f"{picture}: not a readable picture ({error}); download the dataset again") from None
+        raise UserError(
+            f"{picture}: not a readable picture ({reason_of(error)}); download the dataset again"
+        ) from None
 
 
 def _by(size: tuple[int, int]) -> str:

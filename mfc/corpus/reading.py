@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,28 @@ def read_text(path: Path, save_as: str = "UTF-8") -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; an object with one key twice is refused, because one would be lost."""
-    text = read_text(path)
+    """The content of a JSON file.
+
+    Raises:
+        UserError: also for an object with one key twice, because one would be lost, and for a text with half
+            a surrogate pair, because it can be written nowhere.
+    """
+    return parse_json(path, read_text(path))
+
+
+def parse_json(path: Path, text: str) -> Any:
+    """`read_json` of a file whose text was read already."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        content = json.loads(text, object_pairs_hook=_object)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # halves must come in pairs
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); mend it") from None
     except RecursionError:
         raise UserError(f"{path}: not valid JSON (nested too deeply); mend it") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: not valid JSON (a text with half a surrogate pair); mend it") from None
     except ValueError as error:  # a key twice, or a number of thousands of digits
         raise UserError(f"{path}: not valid JSON ({str(error).split(';')[0]}); mend it") from None
 

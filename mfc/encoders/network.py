@@ -204,7 +204,7 @@ def _is_list(value: Any, *types: type) -> bool:
 
 
 def _unusable(folder: Path, error: Exception) -> UserError:
-    return UserError(f"{folder}: not a usable encoder: {(str(error).splitlines() or ['?'])[0][:300]}")
+    return UserError(f"{folder}: not a usable encoder: {reason_of(error)[:300]}")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -294,7 +294,8 @@ def _imagenet_weights(backbone: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
-            f"ImageNet weights of {backbone} cannot be downloaded ({error}); connect to the network, put the "
-            f"file {Path(weights.url).name} into {folder}, or give --init random or --init FILE.pth"
+            f"ImageNet weights of {backbone} cannot be downloaded ({reason_of(error)}); connect to the "
+            f"network, put the file {Path(weights.url).name} into {folder}, or give --init random or --init "
+            "FILE.pth"
         ) from None
     return split_torchvision_state(state)[0]

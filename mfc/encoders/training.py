@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mfc.config import Finetune, Pretrain
+from mfc.corpus.reading import read_json
 from mfc.encoders.device import Compute
 from mfc.encoders.embedding import images_of
 from mfc.encoders.network import Encoder, load_encoder, save_encoder
@@ -182,8 +183,8 @@ def fit(
 
 def last_validation(folder: Path) -> dict[str, float]:
     """The last point of the validation curves of a finished training."""
-    curves = json.loads((folder / FINISHED).read_text(encoding="utf-8"))["curves"]
-    values: dict[str, float] = curves[-1][1] if curves else {}
+    saved = _read_finished(folder / FINISHED)
+    values = saved["curves"][-1][1] if saved and saved["curves"] else {}
     return {name: value for name, value in values.items() if not name.startswith("train/")}
 
 
@@ -393,11 +394,19 @@ def _finished(folder: Path, label: str, log: Log) -> dict[str, Any] | None:
     path = folder / FINISHED
     if not path.is_file():
         return None
-    try:
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"key": str(saved["key"]), "curves": [(int(s), dict(v)) for s, v in saved["curves"]]}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    saved = _read_finished(path)
+    if saved is None:
         log.say(f"{label}: {path} is damaged; training anew")
+    return saved
+
+
+def _read_finished(path: Path) -> dict[str, Any] | None:
+    """The key and the curves of a finished training; None when they are damaged."""
+    try:
+        saved = read_json(path)
+        curves = [(int(s), {str(k): float(x) for k, x in v.items()}) for s, v in saved["curves"]]
+        return {"key": str(saved["key"]), "curves": curves}
+    except (UserError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -9,7 +9,6 @@ whoever holds the lock ``.NAME.lock`` finishes what a process that was killed th
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,8 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from mfc.config import SPLITS
-from mfc.errors import UserError
+from mfc.corpus.reading import parse_json
+from mfc.errors import UserError, reason_of
 from mfc.files import file_digest, value_digest, write_json
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def _open(path: Path, text: bytes | None) -> FaceStore:
         table = pd.read_parquet(path / TABLE)
         crops = _map_crops(path / CROPS)
     except Exception as error:  # the readers raise whatever they stumble over
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"face store {path} is damaged ({reason}); {REMEDY} --overwrite true") from None
+        raise UserError(
+            f"face store {path} is damaged ({reason_of(error)}); {REMEDY} --overwrite true"
+        ) from None
     if list(table.columns) != list(COLUMNS) or int(table["row"].notna().sum()) != len(crops):
         raise UserError(f"face store {path} is damaged (table and crops disagree); {REMEDY} --overwrite true")
     return FaceStore(path, table, crops, meta)
@@ -131,7 +132,7 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
         state = f"is an incomplete face store (no {STORE_FILE})" if path.is_dir() else "is not there"
         raise UserError(f"face store {path} {state}; {REMEDY}")
     try:
-        meta = json.loads(text)
+        meta = parse_json(path / STORE_FILE, text.decode())
         if isinstance(meta, dict) and meta.get("schema") == SCHEMA:
             lists = [meta["splits"][split] for split in SPLITS]
             sizes = [meta["files"][name]["bytes"] for name in (CROPS, TABLE)]
@@ -146,7 +147,7 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
             if texts and problems and objects and all(isinstance(size, int) for size in sizes):
                 return meta
             raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (UserError, ValueError, KeyError, TypeError):
         raise UserError(f"{path / STORE_FILE} is damaged; {REMEDY} --overwrite true") from None
     raise UserError(
         f"{path / STORE_FILE} has another schema than {SCHEMA}, which this version reads; {REMEDY} "
@@ -157,7 +158,10 @@ def _checked_meta(path: Path, text: bytes | None) -> dict[str, Any]:
 def _map_crops(path: Path) -> npt.NDArray[np.uint8]:
     if path.stat().st_size == 0:
         raise ValueError(f"{path.name} is empty")
-    crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # its head is Python text, in which much can be wrong
+        raise ValueError(f"{path.name}: {reason_of(error)}") from None
     if (
         crops.dtype != np.uint8
         or crops.ndim != 4

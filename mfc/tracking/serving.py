@@ -46,7 +46,9 @@ class BadRequest(MlflowException):
     """
 
     def __init__(self, sentence: str) -> None:
-        self._sentence = sentence
+        from mfc.errors import showable
+
+        self._sentence = showable(sentence)
         super().__init__(self._sentence, error_code=1000)  # INVALID_PARAMETER_VALUE
 
     @property
@@ -100,6 +102,8 @@ class FaceEncoder(PythonModel):
         images = _as_list(model_input)
         boxes = _read_boxes(str(params.get("boxes") or ""), len(images))
         wanted = _read_n_clusters(params.get("n_clusters") or "")
+        if wanted is not None:
+            self._check_clusters(wanted, len(images) if boxes is None else sum(map(len, boxes)))
         embeddings = self._embed(images, boxes)
         return embeddings if wanted is None else self._cluster(embeddings, wanted)
 
@@ -122,20 +126,23 @@ class FaceEncoder(PythonModel):
                 batches.append(self._encoder.features(batch).numpy())
         return np.concatenate(batches)
 
-    def _cluster(self, embeddings: npt.NDArray[np.float32], wanted: int) -> npt.NDArray[np.int64]:
-        from mfc.clusters.linkage import average_linkage
-
+    def _check_clusters(self, wanted: int, n_faces: int) -> None:
+        """Refuse what cannot be clustered, before the faces are embedded."""
         if wanted == AUTO and self._cut is None:
             raise BadRequest(
                 "n_clusters: this encoder was not calibrated (an adapted or imported one is not), so it "
                 "cannot tell how many characters there are; give a number"
             )
-        if wanted > len(embeddings):
-            raise BadRequest(f"n_clusters: {wanted} is more than the {len(embeddings)} faces given")
+        if wanted > n_faces:
+            raise BadRequest(f"n_clusters: {wanted} is more than the {n_faces} faces given")
+        if n_faces > MAX_CLUSTERED:
+            raise BadRequest(f"n_clusters: more than {MAX_CLUSTERED:,} faces; use `mfc cluster`")
+
+    def _cluster(self, embeddings: npt.NDArray[np.float32], wanted: int) -> npt.NDArray[np.int64]:
+        from mfc.clusters.linkage import average_linkage
+
         if not len(embeddings):
             return np.zeros(0, np.int64)
-        if len(embeddings) > MAX_CLUSTERED:
-            raise BadRequest(f"n_clusters: more than {MAX_CLUSTERED:,} faces; use `mfc cluster`")
         tree = average_linkage(embeddings)
         if wanted == AUTO and self._cut is not None:
             return tree.cut(self._cut)
@@ -147,7 +154,7 @@ def _calibrated_cut(folder: Path) -> float | None:
     try:
         cut = float(json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["threshold"])
         return cut if 0 <= cut <= 2 else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -209,6 +216,14 @@ def _faces(
 
 def _as_list(model_input: Any) -> list[Any]:
     """The images, whatever container they came in."""
+    try:
+        return _listed(model_input)
+    except (KeyError, IndexError, TypeError):
+        what = type(model_input).__name__
+        raise BadRequest(f"no images in a {what}; give them in a column, a list, or one alone") from None
+
+
+def _listed(model_input: Any) -> list[Any]:
     if isinstance(model_input, pd.DataFrame):
         column = "image" if "image" in model_input.columns else model_input.columns[0]
         model_input = model_input[column]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from mfc.clusters.counting import Calibration, calibrate, read_calibration
 from mfc.config import ImportCheckpoint, Pretrain
+from mfc.corpus.reading import read_json
 from mfc.encoders.device import Compute, pick_compute
 from mfc.encoders.network import Encoder, import_torchvision, load_encoder, save_encoder
 from mfc.encoders.training import last_validation
@@ -93,8 +93,8 @@ def current_encoder(session: Session) -> Path | None:
     if not pointer.is_file():
         return None
     try:
-        return pointer.parent / str(json.loads(pointer.read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return pointer.parent / str(read_json(pointer)["folder"])
+    except (UserError, KeyError, TypeError):
         raise UserError(
             f"{pointer}: damaged; delete it and run `mfc pretrain`: no training is lost"
         ) from None

@@ -9,12 +9,12 @@ another's.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mfc.corpus.reading import read_json
 from mfc.errors import UserError
 from mfc.files import replacing, value_digest, write_json
 
@@ -27,7 +27,12 @@ Row = dict[str, Any]
 """Title, seed, split and metrics of one scored title."""
 
 VARIANT = "variant.json"
-VARIANT_TYPES = {"stage": str, "parameters": dict, "faces": str, "weights": str, "dtype": str}
+VARIANT_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("stage", "faces", "weights", "dtype"), str),
+    "parameters": dict,
+}
+ROW_KINDS: Mapping[str, type] = {"title": str, "seed": int, "split": str}
+"""What must be in a file for it to be used."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,6 @@ class Variant:
         pairs = {key: (self.parameters.get(key), other.parameters.get(key)) for key in keys}
         pairs |= {name: (getattr(self, name), getattr(other, name)) for name in ("faces", "weights", "dtype")}
         return [f"{name} {mine}, not {theirs}" for name, (mine, theirs) in pairs.items() if mine != theirs]
-
-
-def has(content: Mapping[str, Any], types: Mapping[str, type]) -> bool:
-    """Whether there is a value of the right type under each key."""
-    return all(isinstance(content.get(key), kind) for key, kind in types.items())
 
 
 def row_of(score: TitleScore, split: str) -> Row:
@@ -117,14 +117,13 @@ class Scorebook:
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            whole = (
-                content.keys() == VARIANT_TYPES.keys() and has(content, VARIANT_TYPES)
-                if path.name == VARIANT
-                else has(content, {"title": str, "seed": int, "split": str})
-            )
-            if not whole:
-                raise ValueError
-        except (OSError, ValueError, AttributeError, RecursionError):
+            content = read_json(path)
+            kinds = VARIANT_KINDS if path.name == VARIANT else ROW_KINDS
+            if not all(isinstance(content[name], kind) for name, kind in kinds.items()):
+                raise TypeError
+            if path.name == VARIANT:
+                return {name: content[name] for name in kinds}
+        except (UserError, KeyError, TypeError):
             raise UserError(f"{path}: damaged; delete it, and score its title again") from None
-        return content
+        row: Row = content
+        return row

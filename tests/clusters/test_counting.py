@@ -125,7 +125,12 @@ def test_calibration_looks_at_validation_titles_only(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"curves": {}}', '{"curves": {"a": [1, 2]}}', '{"curves": 3}']
+    "text",
+    [
+        *("", "[]", "{}", '{"curves": {}}', '{"curves": {"a": [1, 2]}}', '{"curves": 3}', "[" * 100_000),
+        json.dumps({"curves": {"a": [float("nan")] * len(THRESHOLDS)}}),
+        json.dumps({"curves": {"a": [10**400] * len(THRESHOLDS)}}),
+    ],
 )
 def test_a_calibration_that_is_none_is_made_anew(tmp_path: Path, text: str) -> None:
     """Missing, damaged, or of other thresholds."""

@@ -118,6 +118,7 @@ def test_a_file_that_just_changed_is_not_remembered(
         '{"files": {"NAME": [["x"], "y"]}}',
         '{"files": {"NAME": [STATE, "short"]}}',
         '{"files": {"NAME": [STATE, 7]}}',
+        '{"files": {"NAME": [[1e400, 0, 0, 0], "y"]}}',
         "[" * 100_000,
         "\udcff",
     ],

@@ -316,7 +316,9 @@ def test_work_by_hand_is_not_overwritten_without_a_word(dataset: Path, tmp_path:
     assert xml.read_bytes() == whole
 
 
-@pytest.mark.parametrize("record", [None, "{", "[]", '{"files": 3, "finished": true}', '{"files": {}}'])
+@pytest.mark.parametrize(
+    "record", [None, "{", "[]", '{"files": 3, "finished": true}', '{"files": {}}', "[" * 100_000]
+)
 def test_a_folder_of_something_else_is_left_alone(dataset: Path, tmp_path: Path, record: str | None) -> None:
     """Also with ``--overwrite true``, also when a record in it is none."""
     root = tmp_path / "thesis"

@@ -22,6 +22,7 @@ from mfc.encoders.training import (
     Plan,
     Task,
     fit,
+    last_validation,
     task_key,
     training_batches,
 )
@@ -271,13 +272,21 @@ def test_training_anew_when_asked(crops: np.ndarray, tmp_path: Path) -> None:
         seen.clear()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "x"}', '{"key": 1, "curves": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"key": "x"}', '{"key": 1, "curves": 3}', "[" * 100_000),
+        '{"key": "x", "curves": [[0, {"val/ami": "high"}]]}',
+        '{"key": "x", "curves": [[1e400, {"val/ami": 1}]]}',
+    ],
+)
 def test_a_damaged_record_of_a_finished_training_is_told(
     crops: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     """It is trained again, with a sentence."""
     fit(encoder(), task(crops), PLAN, CPU, tmp_path, PrintLog())
     (tmp_path / FINISHED).write_text(text)
+    assert last_validation(tmp_path) == {}
     fit(encoder(), task(crops), PLAN, CPU, tmp_path, PrintLog())
     assert f"{tmp_path / FINISHED} is damaged; training anew" in capsys.readouterr().err
 

@@ -293,11 +293,26 @@ def test_auto_uses_the_cut_that_was_learnt(home: Path, encoder: Encoder, tmp_pat
         assert loaded.predict(None, images, {"n_clusters": "auto"}).tolist() == expected
 
 
+@pytest.mark.parametrize("cut", ["null", '"high"', "NaN", "-1", "1e400", "9" * 400, "[" * 100_000])
+def test_a_damaged_cut_is_none(tmp_path: Path, cut: str) -> None:
+    """The encoder loads all the same, and says that it was not calibrated when it is asked to use the cut."""
+    from mfc.tracking.serving import _calibrated_cut
+
+    (tmp_path / "calibration.json").write_text(f'{{"threshold": {cut}}}')
+    assert _calibrated_cut(tmp_path) is None
+
+
 BAD_PARAMS = [
     ({"n_clusters": "auto"}, "n_clusters: this encoder was not calibrated"),
     ({"n_clusters": "0"}, "n_clusters: '0' is neither auto nor a whole number"),
     ({"n_clusters": "2.5"}, "n_clusters: '2.5' is neither auto nor a whole number"),
     ({"n_clusters": "3"}, "n_clusters: 3 is more than the 2 faces given"),
+    ({"n_clusters": "9" * 70_000}, "n_clusters: '9999"),
+    # Refused before any face is cut, or the first box would be named.
+    (
+        {"n_clusters": "2", "boxes": json.dumps([[[900, 900, 901, 901]] * 10_001, []])},
+        "n_clusters: more than 10,000 faces; use `mfc cluster`",
+    ),
     ({"boxes": "[[1, 2"}, "boxes: not JSON of a list per image"),
     ({"boxes": "[" * 100_000}, "boxes: not JSON of a list per image"),
     ({"boxes": "[[[1, 2, 3]], []]"}, "boxes: not JSON of a list per image"),
@@ -319,7 +334,17 @@ def test_bad_params_are_named_in_one_line(model: Any, params: dict[str, str], wo
         model.predict([text(picture(0)), text(picture(1))], params=params)
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("nothing", [None, 3, {}, {"image": None}, {"picture": "a"}, pd.DataFrame()])
+def test_a_request_without_images_is_told(nothing: object) -> None:
+    """Whatever container should have held them."""
+    from mfc.tracking.serving import BadRequest, FaceEncoder
+
+    with pytest.raises(BadRequest, match=r"^no images in a .*; give them in a column, a list, or one alone$"):
+        FaceEncoder().predict(None, nothing)
 
 
 def test_it_loads_in_another_folder_without_the_repository(

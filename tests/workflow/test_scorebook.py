@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 from pathlib import Path
 
@@ -99,7 +100,14 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"title": "A"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1]", '{"title": "A"}', "[" * 100_000),
+        '{"title": ["A"], "seed": 0}',
+        '{"title": "A", "seed": null}',
+    ],
+)
 def test_a_damaged_score_is_named(tmp_path: Path, text: str) -> None:
     """File and remedy, no stack trace."""
     book = Scorebook(tmp_path)
@@ -108,6 +116,20 @@ def test_a_damaged_score_is_named(tmp_path: Path, text: str) -> None:
     kept.write_text(text)
     with pytest.raises(UserError, match=r"damaged; delete it, and score its title again"):
         book.rows(VARIANT.id)
+
+
+@pytest.mark.parametrize("change", [{"parameters": ""}, {"parameters": None}, {"stage": 3}, {"dtype": []}])
+def test_a_damaged_variant_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    """Nonsense in place of its parameters once gave a stack trace, when it was compared."""
+    book = Scorebook(tmp_path)
+    book.keep(VARIANT, "test", score("A", 0, 0.1))
+    kept = tmp_path / VARIANT.id / "variant.json"
+    content = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**content, "a later version": 1}))
+    assert book.variants() == [VARIANT]
+    kept.write_text(json.dumps({**content, **change}))
+    with pytest.raises(UserError, match=r"variant\.json: damaged; delete it"):
+        book.variants()
 
 
 @pytest.mark.parametrize("config", [Evaluate, Finetune])
