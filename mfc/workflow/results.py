@@ -90,9 +90,9 @@ def _kept_rows(book: Scorebook, variant: Variant, store: FaceStore, split: str) 
 def _tell_of_others(book: Scorebook, shown: Sequence[Variant], run: Run) -> None:
     """Name the scores that the table does not show, and how they differ from those that it does."""
     for variant in book.variants():
-        like = next(v for v in shown if v.stage == variant.stage)
+        like = next((v for v in shown if v.stage == variant.stage), None)
         kept = book.rows(variant.id)
-        if variant.id == like.id or not kept:
+        if like is None or variant.id == like.id or not kept:
             continue
         scored = len({row["title"] for row in kept})
         differences = "; ".join(variant.differences(like))
