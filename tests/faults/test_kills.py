@@ -29,7 +29,7 @@ from tests.faults.works import (
     prepare,
 )
 
-KILLS = int(os.environ.get("MFC_KILLS", "2"))
+KILLS = int(os.environ.get("MFC_KILLS", "1"))
 
 
 def run(work: Work, folder: Path, kill_after: float | None = None) -> tuple[float, bool]:

@@ -63,7 +63,7 @@ from tests.small_store import small_store
 if TYPE_CHECKING:
     from mfc.workflow.session import Session
 
-EXAMPLES = int(os.environ.get("MFC_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("MFC_FUZZ_EXAMPLES", "60"))
 MEMORY = 2 << 30
 """Bytes by which reading may enlarge this process at most."""
 HANG = 60
