@@ -19,7 +19,8 @@ from tests.corpus.test_openmantra import HEADING, write_dataset
 
 
 def selection(pages: list[int], frames: list[str | None], labels: list[int]) -> Selection:
-    faces = pd.DataFrame({"page_index": pages, "frame_id": frames})
+    boxes = dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), 0)
+    faces = pd.DataFrame({"page_index": pages, "frame_id": frames, **boxes})
     return Selection(np.arange(len(labels)), np.array(labels), tuple("abc"[: max(labels) + 1]), faces)
 
 

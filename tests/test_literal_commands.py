@@ -13,7 +13,7 @@ from tests.conftest import ROOT, Clone
 def test_pretrain_then_finetune_title_three(clone: Clone) -> None:
     """Bare `mlflow run . -e pretrain`, then `… -e finetune -P title_idx=3`, after `source activate.sh`."""
     (clone.path / ".venv").symlink_to(ROOT / ".venv")
-    # The commands are literal, the demo is shorter: the whole of it takes a slow machine a quarter of an hour.
+    # The commands are literal, the demo is shorter: all of it takes a slow machine a quarter of an hour.
     demo = clone.path / "experiments" / "demo.yaml"
     text = demo.read_text(encoding="utf-8")
     short = text.replace("  epochs: 12\n", "  epochs: 2\n").replace("  epochs: 10\n", "  epochs: 2\n")

@@ -120,7 +120,7 @@ def check_comparison(compared: Clone, output: str, environment: str | None) -> N
 
     ``environment``: MLflow's tag for the kind of environment; it sets none with `--env-manager=local`.
     """
-    assert re.search(r"test/accuracy \| 2 \| 1, 1 \| 0\.500 \| 0\.750 \| \+0\.250", output), output
+    assert re.search(r"test/accuracy \| +2 \| +1, 1 \| 0\.500 \| 0\.750 \| \+0\.250", output), output
     client = MlflowClient(f"sqlite:///{compared.path}/mlflow.db")
     (run,) = client.search_runs(["0"])
     assert run.info.status == "FINISHED"

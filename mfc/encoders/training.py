@@ -132,6 +132,7 @@ def fit(
         _check_key(saved["key"], key, folder)
         log.say(f"{task.label}: already trained, loaded from {folder}")
         history.replay(saved["curves"])
+        _remove_checkpoints(folder)  # a kill may have come right after the record
         return load_encoder(folder, compute.device)
 
     encoder.to(compute.device).to(memory_format=torch.channels_last)
@@ -176,8 +177,7 @@ def fit(
 
     save_encoder(encoder, folder)
     write_json(folder / FINISHED, {"key": key, "epochs": plan.epochs, "curves": history.points})
-    for name in CHECKPOINTS:
-        (folder / name).unlink(missing_ok=True)
+    _remove_checkpoints(folder)
     return encoder.eval()
 
 
@@ -319,6 +319,11 @@ class _Meter:
                 f"{rate:.0f} images/s take about {length} on this device ({self.compute}), "
                 "validation not counted"
             )
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for name in CHECKPOINTS:
+        (folder / name).unlink(missing_ok=True)
 
 
 class _Damaged(Exception):

@@ -220,6 +220,13 @@ def new_store(path: Path) -> Iterator[Path]:
         _swap(path)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a process left that was killed right after its new store had taken its place."""
+    if _beside(path, "old").exists() or _beside(path, "part").exists():
+        with store_lock(path):
+            pass  # entering clears up
+
+
 def _lock(path: Path) -> FileLock:
     return FileLock(_beside(path.absolute(), "lock"), is_singleton=True)
 

@@ -14,7 +14,7 @@ from mfc.corpus.manga109 import Book, Corpus, open_corpus, read_annotation
 from mfc.corpus.splits import Splits, resolve_splits
 from mfc.errors import UserError
 from mfc.faces.build import cut_books, stop_if_strict
-from mfc.faces.store import STORE_FILE, FaceStore, open_store, store_lock
+from mfc.faces.store import STORE_FILE, FaceStore, open_store, remove_leftovers, store_lock
 from mfc.log import Log, progress
 from mfc.processes import available_cores, map_in, workers
 
@@ -46,6 +46,7 @@ def preprocess(
                 made = cut_books(config, books, corpus.image_path, wanted, store, executor, log)
                 _say_what_came_of_it(made, log)
                 return made
+    remove_leftovers(store)
     stop_if_strict(found.meta.get("problems", []), config)
     log.say(f"preprocess: {store} is up to date with {len(found.crops):,} faces; nothing to do")
     return found

@@ -21,7 +21,7 @@ from mfc.clusters.linkage import THRESHOLDS
 from mfc.clusters.protocol import TitleView
 from mfc.config import EvaluateClustering, Preprocess, Report
 from mfc.encoders.device import Compute
-from mfc.encoders.network import Encoder, EncoderConfig, new_encoder
+from mfc.encoders.network import Encoder, EncoderConfig, new_encoder, save_encoder
 from mfc.errors import UserError
 from mfc.faces.store import FaceStore
 from mfc.log import PrintLog
@@ -113,6 +113,7 @@ def test_calibration_looks_at_validation_titles_only(
     seen: list[str] = []
     original = TitleView.of
     monkeypatch.setattr(TitleView, "of", lambda store, title: seen.append(title) or original(store, title))
+    save_encoder(encoder, tmp_path)
     made = calibrate(encoder, tmp_path, store, 64, CPU, PrintLog())
     assert seen == VAL
     kept = read_calibration(tmp_path)

@@ -12,8 +12,8 @@ from mfc.corpus.manga109 import open_corpus
 from mfc.corpus.validate import corpus_problems
 from mfc.errors import UserError
 from mfc.log import PrintLog
-from mfc.stages import preprocess
 from mfc.stages.import_openmantra import import_openmantra
+from mfc.stages.preprocess import preprocess
 from tests.corpus.test_openmantra import dataset  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_nothing_is_written_when_the_input_is_bad(dataset: Path, tmp_path: Path)
 def test_an_imported_corpus_becomes_a_face_store(dataset: Path, tmp_path: Path) -> None:  # noqa: F811
     """Every face is cut; nothing about the corpus is a problem."""
     root = import_openmantra(ImportOpenMantra(input=str(dataset), out=str(tmp_path / "corpus")), Lines())
-    store = preprocess.run(Preprocess(size=32, jobs=1), root, tmp_path / "faces", Lines())
+    store = preprocess(Preprocess(size=32, jobs=1), root, tmp_path / "faces", Lines())
     assert store.meta["problems"] == []
     assert store.titles("test") == ["hoshi", "umi_no_uta"]
     assert len(store.crops) == 4
@@ -89,7 +89,7 @@ def test_the_real_books_with_the_faces_that_mfc_brings(tmp_path: Path) -> None:
         found = [names[face.character_id] for page in book.pages for face in page.faces]
         assert {name: found.count(name) for name in names.values()} == CAST[title]
         assert len(book.pages) == PAGES[title]
-    store = preprocess.run(Preprocess(size=32, jobs=1), root, tmp_path / "faces", Lines())
+    store = preprocess(Preprocess(size=32, jobs=1), root, tmp_path / "faces", Lines())
     assert store.meta["problems"] == []
     assert (len(store.table), len(store.crops)) == (346, 337)
     assert store.table["frame_id"].notna().mean() > 0.9

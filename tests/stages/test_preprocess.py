@@ -337,18 +337,18 @@ def test_pictures_that_changed_without_changing_size_are_noticed(tmp_path: Path)
     """With the digests remembered and without; a corpus that was only touched is up to date."""
     root = write_corpus(tmp_path / "c", page_xml(0, [(0, 0, 40, 40)]), {0: noise()})
     path, cache = root / "images/AoiSora/000.jpg", tmp_path / "digests.json"
-    preprocess(SMALL, root, tmp_path / "s", Recorder(), digest_cache=cache)
+    preprocess(SMALL, root, tmp_path / "s", Recorder(), cache=cache)
     os.utime(path)
     for digests in (None, cache):
         log = Recorder()
-        preprocess(SMALL, root, tmp_path / "s", log, digest_cache=digests)
+        preprocess(SMALL, root, tmp_path / "s", log, cache=digests)
         assert "up to date" in log.lines[-1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     for digests in (None, cache):
         with pytest.raises(UserError, match="another corpus, or this one before it was changed"):
-            preprocess(SMALL, root, tmp_path / "s", Recorder(), digest_cache=digests)
+            preprocess(SMALL, root, tmp_path / "s", Recorder(), cache=digests)
 
 
 def test_a_store_of_an_earlier_version_is_refused_with_the_remedy(tmp_path: Path) -> None:

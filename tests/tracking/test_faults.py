@@ -212,11 +212,11 @@ def test_temporaries_of_a_killed_process_are_not_logged(
 
 def test_halves_of_downloads_go_with_the_next_one(folder: Path, local: MlflowClient) -> None:
     """A process killed while it fetched an encoder leaves a folder, which no other process can be using."""
-    (folder / "work/.fetch-x7").mkdir(parents=True)
-    (folder / "work/.fetch-x7/encoder.safetensors").write_bytes(b"half")
+    (folder / "work/fetched/.fetch-x7").mkdir(parents=True)
+    (folder / "work/fetched/.fetch-x7/encoder.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match="no model registered there"):
         tracking.fetch_encoder("models:/mfc-face-encoder@pretrained", folder / "work/fetched")
-    assert [p.name for p in (folder / "work").iterdir()] == [".fetch.lock"]
+    assert [p.name for p in (folder / "work/fetched").iterdir()] == [".fetch.lock"]
 
 
 # --- folders with signs of an address ---------------------------------------------------------------------
