@@ -63,7 +63,12 @@ def pretrain(config: Pretrain, store: FaceStore, out: Path, log: Log, overwrite:
         del step
         scores = [
             score_title(
-                encoder, view, n_init=QUICK_RESTARTS, seed=config.seed, batch_size=64, compute=compute
+                encoder,
+                view,
+                n_init=QUICK_RESTARTS,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                compute=compute,
             )
             for view in watched
         ]
